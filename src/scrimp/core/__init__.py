@@ -1,0 +1,1 @@
+"""The ground floor: errors, options, registry, budget, ledger, workspace, assets, progress."""

@@ -1,0 +1,177 @@
+"""What a run may cost, what is left of it, and what it did cost.
+
+`Budget` is the declaration, `Meter` the clock that enforces it, `Bill` the account at the end. Selection, search,
+evaluation and training are all charged to the same meter, so the bill is of the whole run.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scrimp.core.errors import BudgetError
+from scrimp.core.options import Bytes, Options, Seconds
+
+__all__ = ["Bill", "Budget", "Meter", "resident_bytes"]
+
+
+class Budget(Options):
+    """What may be spent. What is not declared is not limited.
+
+    Attributes:
+        time: wall-clock seconds, start to end.
+        memory: resident bytes of the process at their highest.
+        tokens: tokens trained on (forward and backward).
+        disk: bytes that the workspace may hold.
+    """
+
+    time: Seconds | None = None
+    memory: Bytes | None = None
+    tokens: int | None = None
+    disk: Bytes | None = None
+
+
+class Bill(Options):
+    """What was spent: seconds, tokens, floating-point operations (estimated) and resident bytes at their highest."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    tokens_forward: int = 0
+    tokens_backward: int = 0
+    flops: float = 0.0
+    peak_memory: int = 0
+
+    def __add__(self, other: Bill) -> Bill:
+        """Both bills together; of the memory, the larger."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
+        return Bill(**{**sums, "peak_memory": max(self.peak_memory, other.peak_memory)})
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now, in bytes."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:  # no /proc: the high-water mark is the best there is
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class _MemoryWatch:
+    """Samples resident memory in the background, so that a part's own peak is known and not the process's."""
+
+    def __init__(self, interval_s: float = 0.05) -> None:
+        self._interval_s, self._open, self._lock = interval_s, set[int](), threading.Lock()
+        self._peaks: dict[int, int] = {}
+        self._thread: threading.Thread | None = None
+
+    def start(self, key: int) -> None:
+        with self._lock:
+            self._peaks[key] = resident_bytes()
+            self._open.add(key)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._sample, daemon=True, name="scrimp-memory")
+                self._thread.start()
+
+    def stop(self, key: int) -> None:
+        self.peak(key)
+        with self._lock:
+            self._open.discard(key)
+
+    def peak(self, key: int) -> int:
+        with self._lock:
+            if key in self._open:
+                self._peaks[key] = max(self._peaks[key], resident_bytes())
+            return self._peaks.get(key, 0)
+
+    def _sample(self) -> None:
+        while True:
+            time.sleep(self._interval_s)
+            now = resident_bytes()
+            with self._lock:
+                for key in self._open:
+                    self._peaks[key] = max(self._peaks[key], now)
+                if not self._open:
+                    self._thread = None
+                    return
+
+
+_WATCH = _MemoryWatch()
+
+
+@dataclass
+class Meter:
+    """A running clock over a budget.
+
+    Args:
+        budget: what may be spent; none means no limit.
+        before: what earlier, killed attempts at the same work have spent already.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    before: Bill = field(default_factory=Bill)
+    parent: Meter | None = None
+
+    def __post_init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+        self._charged = Bill()
+        self._closed: Bill | None = None
+        _WATCH.start(id(self))
+
+    def elapsed_s(self) -> float:
+        """Wall seconds spent, earlier attempts included."""
+        return self.before.wall_s + time.monotonic() - self._wall
+
+    def remaining_s(self) -> float:
+        """Wall seconds left of the tightest time budget above this part; infinite if none is declared."""
+        own = math.inf if self.budget.time is None else self.budget.time - self.elapsed_s()
+        return min(own, self.parent.remaining_s()) if self.parent else own
+
+    def out_of(self, seconds: float = 0.0) -> str | None:
+        """Which budget would be broken by ``seconds`` more of the same work, or None."""
+        if self.remaining_s() <= seconds:
+            return "time"
+        if self.budget.tokens is not None and self.bill().tokens_backward >= self.budget.tokens:
+            return "tokens"
+        if self.budget.memory is not None and resident_bytes() > self.budget.memory:
+            return "memory"
+        return self.parent.out_of(seconds) if self.parent else None
+
+    def require(self, seconds: float, what: str) -> None:
+        """Raise a BudgetError unless ``seconds`` are left for ``what``."""
+        if (left := self.remaining_s()) < seconds:
+            raise BudgetError(f"{what} needs about {seconds:.0f} s, and {max(left, 0):.0f} s of the time budget are left",
+                              fix="declare a longer --budget or use less data")
+
+    def charge(self, *, tokens_forward: int = 0, tokens_backward: int = 0, flops: float = 0.0) -> None:
+        """Put work on the bill, here and on every part that this one belongs to."""
+        self._charged += Bill(tokens_forward=tokens_forward, tokens_backward=tokens_backward, flops=flops)
+        if self.parent:
+            self.parent.charge(tokens_forward=tokens_forward, tokens_backward=tokens_backward, flops=flops)
+
+    def bill(self) -> Bill:
+        """Everything spent until now, or until the part was closed."""
+        if self._closed is not None:
+            return self._closed
+        clock = Bill(wall_s=time.monotonic() - self._wall, cpu_s=time.process_time() - self._cpu,
+                     peak_memory=_WATCH.peak(id(self)))
+        return self.before + self._charged + clock
+
+    def close(self) -> Bill:
+        """Stop the clock of this meter for good."""
+        self._closed = self.bill()
+        _WATCH.stop(id(self))
+        return self._closed
+
+    @contextmanager
+    def part(self, budget: Budget | None = None, before: Bill | None = None) -> Iterator[Meter]:
+        """A step with a bill of its own inside this one; its memory peak is its own too."""
+        inner = Meter(budget or Budget(), before or Bill(), parent=self)
+        try:
+            yield inner
+        finally:
+            inner.close()

@@ -1,0 +1,130 @@
+"""Every method by name: families, presets, and the door through which third parties add theirs.
+
+A *family* is a group of methods with one verb. A *preset* is a named choice of a family's options; a paper is
+usually one. The built-in families are imported when first asked for, so listing names costs no torch until then.
+A third party registers with the entry point group ``scrimp.methods``: the entry names a module that calls
+``preset``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, ClassVar
+
+from pydantic import PrivateAttr
+
+from scrimp.core.errors import OptionError, nearest
+from scrimp.core.options import Options
+
+__all__ = ["ENTRY_POINT_GROUP", "FAMILIES", "Method", "Preset", "build", "lookup", "preset", "presets"]
+
+ENTRY_POINT_GROUP = "scrimp.methods"
+
+#: family -> the module whose import registers its built-in methods
+FAMILIES: dict[str, str] = {
+    "adapter": "scrimp.tuning.adapters",
+    "optimizer": "scrimp.tuning.optimizers",
+    "schedule": "scrimp.tuning.optimizers",
+    "objective": "scrimp.tuning.objectives",
+    "predictor": "scrimp.serving.predictors",
+    "metric": "scrimp.evaluation.metrics",
+}
+
+
+class Method(Options):
+    """Base of all methods: the typed fields are the options, the docstring is the page."""
+
+    family: ClassVar[str]
+    verb: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    _name: str = PrivateAttr(default="")
+
+    @property
+    def name(self) -> str:
+        """The name it was built under, else that of its class."""
+        return self._name or type(self).__name__
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A name under which a method can be had, with the options that make it what the name says."""
+
+    name: str
+    method: type[Method]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    papers: tuple[int, ...] = ()
+
+    @property
+    def family(self) -> str:
+        return self.method.family
+
+    @property
+    def summary(self) -> str:
+        """The first line of the method's docstring."""
+        return (self.method.__doc__ or "").strip().split("\n")[0]
+
+    def build(self, options: Mapping[str, Any] | None = None, *, where: str | None = None) -> Method:
+        made = self.method.parse({**self.options, **(options or {})}, where=where or f"{self.family} '{self.name}'")
+        made._name = self.name
+        return made
+
+
+_PRESETS: dict[tuple[str, str], Preset] = {}
+_LOADED: set[str] = set()
+
+
+def preset(name: str, method: type[Method], *, papers: tuple[int, ...] = (), **options: Any) -> Preset:
+    """Register ``method`` under ``name``; the options are checked now, not when somebody first uses them."""
+    made = Preset(name, method, options, papers)
+    method.parse({**_placeholders(method), **options}, where=f"preset '{name}'")
+    key = (method.family, name)
+    if _PRESETS.get(key, made) != made:
+        raise OptionError(f"'{name}' is registered already for {_PRESETS[key].method.__name__}",
+                          where=f"family '{method.family}'", fix="choose another name")
+    _PRESETS[key] = made
+    return made
+
+
+def _placeholders(method: type[Method]) -> dict[str, Any]:
+    """Required options get their value from the caller later; only known keys are checked at registration."""
+    required = [name for name, info in method.model_fields.items() if info.is_required()]
+    if required:
+        raise OptionError(f"{method.__name__} has options without a default: {', '.join(required)}",
+                          fix="give each a default, so that the method can be listed and called by name alone")
+    return {}
+
+
+def _load(family: str) -> None:
+    if family not in FAMILIES:
+        raise OptionError(f"there is no family '{family}'; {nearest(family, FAMILIES)}")
+    if family not in _LOADED:
+        importlib.import_module(FAMILIES[family])
+        _LOADED.add(family)
+    if "entry points" not in _LOADED:
+        _LOADED.add("entry points")
+        for entry in entry_points(group=ENTRY_POINT_GROUP):
+            entry.load()
+
+
+def presets(family: str | None = None) -> list[Preset]:
+    """All registered presets, of one family or of all, sorted by family and name."""
+    for one in [family] if family else list(FAMILIES):
+        _load(one)
+    return sorted((p for p in _PRESETS.values() if family in (None, p.family)), key=lambda p: (p.family, p.name))
+
+
+def lookup(family: str, name: str) -> Preset:
+    """The preset of that name, or an OptionError with the nearest one."""
+    _load(family)
+    if (family, name) not in _PRESETS:
+        known = [n for f, n in _PRESETS if f == family]
+        raise OptionError(f"there is no {family} '{name}'; {nearest(name, known)}")
+    return _PRESETS[family, name]
+
+
+def build(family: str, name: str, options: Mapping[str, Any] | None = None, *, where: str | None = None) -> Any:
+    """The method ``name`` of ``family`` with ``options``, checked."""
+    return lookup(family, name).build(options, where=where)

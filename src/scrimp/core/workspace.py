@@ -1,0 +1,240 @@
+"""The workspace: each step's result stands in a folder named by the hash of what made it.
+
+A finished step is never made twice. An unfinished one keeps its partial folder, so that the same command continues
+in it after a kill. Whatever is written is written beside and renamed: a reader sees the old or the new, never a half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from scrimp.core.errors import WorkspaceError
+
+__all__ = ["FORMAT", "Step", "Workspace", "atomic_folder", "atomic_write", "fingerprint", "folder_bytes"]
+
+FORMAT = 1
+_MARK = "step.json"
+
+
+def fingerprint(thing: Any) -> str:
+    """A sha256 in hex: of bytes, of a file's content (for a Path), else of canonical JSON."""
+    digest = hashlib.sha256()
+    if isinstance(thing, Path):
+        try:
+            with thing.open("rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    digest.update(block)
+        except OSError as error:
+            raise WorkspaceError("cannot be read", where=str(thing), why=error.strerror) from None
+    elif isinstance(thing, bytes):
+        digest.update(thing)
+    else:
+        digest.update(json.dumps(thing, sort_keys=True, ensure_ascii=True, default=_plain).encode())
+    return digest.hexdigest()
+
+
+def _plain(thing: Any) -> Any:
+    if isinstance(thing, BaseModel):
+        return thing.model_dump()
+    if isinstance(thing, Mapping):
+        return dict(thing)
+    if isinstance(thing, tuple | set | frozenset):
+        return sorted(thing) if not isinstance(thing, tuple) else list(thing)
+    if isinstance(thing, Path):
+        return str(thing)
+    raise TypeError(f"{type(thing).__name__} has no canonical form")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, a kill or a full disk meets the old content or the new, never a part."""
+    path = Path(path)
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    beside = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        beside = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(0o644)
+        beside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if beside:
+            beside.unlink(missing_ok=True)
+        raise WorkspaceError("cannot be written", where=str(path), why=error.strerror or str(error),
+                             fix="free some disk or choose another folder") from None
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Fill the yielded folder; when the block ends without an error it takes the place of ``path``."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        beside.chmod(0o755)
+    except OSError as error:
+        raise WorkspaceError("cannot be written", where=str(path), why=error.strerror or str(error)) from None
+    try:
+        yield beside
+        _replace_folder(beside, path)
+    except OSError as error:
+        raise WorkspaceError("cannot be written", where=str(path), why=error.strerror or str(error),
+                             fix="free some disk or choose another folder") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Rename ``new`` to ``path``; an old ``path`` steps aside first and is put back should the rename fail."""
+    if not path.exists():
+        new.rename(path)
+        return
+    aside = path.with_name(f".{path.name}.old-{os.getpid()}")
+    path.rename(aside)
+    try:
+        new.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below ``folder``."""
+    return sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file() and not f.is_symlink())
+
+
+@dataclass(frozen=True)
+class Step:
+    """A result in the workspace: its kind, folder, bytes, when it was last used, and whether it is finished."""
+
+    kind: str
+    path: Path
+    bytes: int
+    used_at: float
+    finished: bool
+
+
+class Workspace:
+    """A folder of content-addressed steps.
+
+    Args:
+        root: made when missing; refused when it was written by a newer format.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser().absolute()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError("cannot be made", where=str(self.root), why=error.strerror,
+                                 fix="choose another folder") from None
+        self._check_format()
+
+    def _check_format(self) -> None:
+        mark = self.root / "workspace.json"
+        try:
+            found = json.loads(mark.read_text())["format"]
+        except FileNotFoundError:
+            atomic_write(mark, json.dumps({"format": FORMAT}))
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WorkspaceError("the workspace's mark is damaged", where=str(mark), why=str(error),
+                                 fix="delete that file if the folder is a scrimp workspace") from None
+        if found != FORMAT:
+            raise WorkspaceError(f"the workspace has format {found}, this scrimp reads {FORMAT}", where=str(self.root),
+                                 fix="use another --workspace, or the scrimp that wrote it")
+
+    def step(self, kind: str, inputs: Any, make: Callable[[Path], None]) -> Path:
+        """The finished folder of the step that ``inputs`` describe; ``make(partial_folder)`` is called if there is none.
+
+        ``make`` may find in the partial folder what an earlier, killed attempt left there, and continue.
+        A second process that asks for the same step waits for the first.
+        """
+        address = f"{kind}-{fingerprint({'kind': kind, 'inputs': inputs})[:20]}"
+        done, partial = self.root / address, self.root / f"{address}.partial"
+        with self._locked(address):
+            if not (done / _MARK).exists():
+                shutil.rmtree(done, ignore_errors=True)
+                self._mkdir(partial)
+                make(partial)
+                atomic_write(partial / _MARK, json.dumps({"kind": kind, "inputs": inputs}, default=_plain))
+                partial.rename(done)
+            with contextlib.suppress(OSError):
+                os.utime(done)
+        return done
+
+    @staticmethod
+    def _mkdir(folder: Path) -> None:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError("cannot be made", where=str(folder), why=error.strerror) from None
+
+    @contextlib.contextmanager
+    def _locked(self, address: str) -> Iterator[None]:
+        lock = FileLock(self.root / f".{address}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            from scrimp.core.progress import say
+
+            say(f"another process is making {address}; waiting for it")
+            lock.acquire()
+        except OSError as error:
+            raise WorkspaceError("cannot be locked", where=str(self.root), why=error.strerror) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def steps(self) -> list[Step]:
+        """All steps, most recently used first."""
+        found = []
+        for path in self.root.iterdir():
+            if path.is_dir() and not path.name.startswith("."):
+                finished = (path / _MARK).exists() and not path.name.endswith(".partial")
+                found.append(Step(path.name.split("-")[0], path, folder_bytes(path), path.stat().st_mtime, finished))
+        return sorted(found, key=lambda s: -s.used_at)
+
+    def clean(self, *, quota: int = 0, older_than_s: float = 0.0) -> list[Step]:
+        """Delete the least recently used steps until at most ``quota`` bytes remain; returns what was deleted.
+
+        Steps used within ``older_than_s`` seconds are kept, and so is whatever another process is making now.
+        """
+        kept, removed = 0, []
+        for step in self.steps():
+            kept += step.bytes
+            if kept <= quota or time.time() - step.used_at < older_than_s:
+                continue
+            lock = FileLock(self.root / f".{step.path.name.removesuffix('.partial')}.lock")
+            with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+                shutil.rmtree(step.path, ignore_errors=True)
+                removed.append(step)
+                kept -= step.bytes
+        return removed

@@ -1,0 +1,188 @@
+"""Everything a run found, in one typed record: the content of `scores.json` and the one input of the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from scrimp.core.budget import Bill
+from scrimp.core.errors import DataError
+from scrimp.core.options import Options
+from scrimp.core.workspace import atomic_write
+
+__all__ = ["CurvePoint", "DataSummary", "InspectedRow", "Outcome", "Retention", "Rung", "Sample", "Score"]
+
+
+class Score(Options):
+    """One number with its 95 % interval.
+
+    Attributes:
+        metric: registered name, such as ``accuracy``.
+        value, low, high: the estimate and its interval, in the metric's own unit.
+        n: rows it was measured on.
+        higher_is_better: the direction.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    higher_is_better: bool = True
+
+
+class Retention(Options):
+    """What the model could do before and can do now, away from the task.
+
+    Attributes:
+        measure: what ``before`` and ``after`` are: held-out general-text loss in nats a token (causal models; lower is
+            better), or agreement of sentence similarities with the base (encoders; higher is better).
+        before, after: the measure of the untouched and of the adapted model.
+        low, high: 95 % interval of ``after - before`` over the texts, paired.
+        skills_before, skills_after: share of a small fixed set of general questions answered right; None for encoders.
+        skills_n: how many questions.
+    """
+
+    measure: str
+    before: float
+    after: float
+    low: float
+    high: float
+    skills_before: float | None = None
+    skills_after: float | None = None
+    skills_n: int = 0
+
+    @property
+    def change(self) -> float:
+        """``after - before``."""
+        return self.after - self.before
+
+
+class CurvePoint(Options):
+    """One point of a learning curve: training loss a token, and validation score where it was taken."""
+
+    step: int
+    seconds: float
+    loss: float
+    learning_rate: float
+    validation: float | None = None
+
+
+class Rung(Options):
+    """One way that was tried: a control, the untouched model, or an adapted one.
+
+    Attributes:
+        name: short, unique, such as ``lora``.
+        title: what a person reads, such as ``LoRA on SmolLM2-135M``.
+        kind: the part it plays.
+        validation: the score it was chosen by, out of fold or on held-out training rows; None where not taken.
+        test: scores on the test rows, the main one first; empty where there are none.
+        retention: None for what changes no model.
+        trainable: parameters that were trained.
+        ship_bytes: bytes that must be shipped beside the base model.
+        skipped: why it was not run, or None.
+        chosen: the settings that produced it.
+    """
+
+    name: str
+    title: str
+    kind: Literal["untouched", "control", "adapted"]
+    validation: Score | None = None
+    test: tuple[Score, ...] = ()
+    retention: Retention | None = None
+    bill: Bill = Bill()
+    trainable: int = 0
+    ship_bytes: int = 0
+    curve: tuple[CurvePoint, ...] = ()
+    skipped: str | None = None
+    chosen: dict[str, Any] = {}
+
+
+class Sample(Options):
+    """A test row with what was wanted and what the untouched and the chosen model said."""
+
+    input: str
+    target: str
+    before: str | None
+    after: str
+    right: bool
+
+
+class InspectedRow(Options):
+    """A training row as the model saw it: token texts, and whether each is trained."""
+
+    source: str
+    tokens: tuple[str, ...]
+    trained: tuple[bool, ...]
+
+
+class DataSummary(Options):
+    """What the examples are: counts, layout, labels, lengths, duplicates, leakage, and the trained-token share."""
+
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    test_origin: str
+    layout: str
+    layout_reason: str
+    labels: dict[str, int] = {}
+    skipped_rows: int = 0
+    duplicates: int = 0
+    leaked: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    longest: int = 0
+    truncated: int = 0
+    inspected: tuple[InspectedRow, ...] = ()
+
+
+class Outcome(Options):
+    """A whole run.
+
+    Attributes:
+        format: version of this record.
+        asked: the request in the person's words: data, model, budget, seed, command.
+        winner: name of the winning rung.
+        why: one sentence on how it was chosen.
+        budget: declared limits; `bill` has what was spent of them.
+        parts: bill of each part of the run, in order.
+        confusion: rows are true labels, columns predicted ones, in `labels`' order; of the winner on the test rows.
+        warnings: what the guards said, worst first.
+        environment: versions, device, processor, threads.
+        reproduce, predict: the commands.
+    """
+
+    format: int = 1
+    asked: dict[str, Any]
+    data: DataSummary
+    rungs: tuple[Rung, ...]
+    winner: str
+    why: str
+    budget: dict[str, Any] = {}
+    bill: Bill
+    parts: dict[str, Bill] = {}
+    labels: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    samples: tuple[Sample, ...] = ()
+    warnings: tuple[str, ...] = ()
+    environment: dict[str, Any] = {}
+    reproduce: str
+    predict: str
+
+    @property
+    def best(self) -> Rung:
+        """The winning rung."""
+        return next(rung for rung in self.rungs if rung.name == self.winner)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        atomic_write(path, self.model_dump_json(indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Outcome:
+        """Read what `save` wrote, or raise a DataError."""
+        try:
+            return cls.parse(json.loads(path.read_text(encoding="utf-8")), where=str(path))
+        except (OSError, ValueError) as error:
+            raise DataError("this is no record of a run", where=str(path), why=str(error)) from None
