@@ -22,7 +22,7 @@ def stop_requested() -> bool:
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM ask the loop to stop at its next step, saved; a second one interrupts at once."""
+    """Within the block SIGINT and SIGTERM ask the loop to stop at its next step, saved; a second interrupts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

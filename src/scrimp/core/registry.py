@@ -77,24 +77,18 @@ _LOADED: set[str] = set()
 
 
 def preset(name: str, method: type[Method], *, papers: tuple[int, ...] = (), **options: Any) -> Preset:
-    """Register ``method`` under ``name``; the options are checked now, not when somebody first uses them."""
+    """Register ``method`` under ``name``; the options are checked now, not when somebody first uses them.
+
+    Every option needs a default, so that each method can be listed, built and tested by its name alone.
+    """
     made = Preset(name, method, options, papers)
-    method.parse({**_placeholders(method), **options}, where=f"preset '{name}'")
+    made.build(where=f"preset '{name}'")
     key = (method.family, name)
     if _PRESETS.get(key, made) != made:
         raise OptionError(f"'{name}' is registered already for {_PRESETS[key].method.__name__}",
                           where=f"family '{method.family}'", fix="choose another name")
     _PRESETS[key] = made
     return made
-
-
-def _placeholders(method: type[Method]) -> dict[str, Any]:
-    """Required options get their value from the caller later; only known keys are checked at registration."""
-    required = [name for name, info in method.model_fields.items() if info.is_required()]
-    if required:
-        raise OptionError(f"{method.__name__} has options without a default: {', '.join(required)}",
-                          fix="give each a default, so that the method can be listed and called by name alone")
-    return {}
 
 
 def _load(family: str) -> None:
