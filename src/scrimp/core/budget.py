@@ -144,7 +144,7 @@ class Meter:
     def require(self, seconds: float, what: str) -> None:
         """Raise a BudgetError unless ``seconds`` are left for ``what``."""
         if (left := self.remaining_s()) < seconds:
-            raise BudgetError(f"{what} needs about {seconds:.0f} s, and {max(left, 0):.0f} s of the time budget are left",
+            raise BudgetError(f"{what} needs about {seconds:.0f} s; {max(left, 0):.0f} s of the time budget are left",
                               fix="declare a longer --budget or use less data")
 
     def charge(self, *, tokens_forward: int = 0, tokens_backward: int = 0, flops: float = 0.0) -> None:

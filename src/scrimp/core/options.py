@@ -34,7 +34,7 @@ def parse_seconds(value: Any) -> float:
     else:
         text = str(value).strip().lower().replace(" ", "")
         parts = re.findall(r"(\d+(?:\.\d+)?)(ms|min|[smhd])?", text)
-        if not parts or "".join(n + u for n, u in parts) != text or any(not u for _, u in parts[:-1]):
+        if not parts or "".join(n + u for n, u in parts) != text or (len(parts) > 1 and not all(u for _, u in parts)):
             raise ValueError(f"'{value}' is no duration; write 90s, 10m or 1h30m")
         seconds = sum(float(n) * _TIME[u or "s"] for n, u in parts)
     if not (math.isfinite(seconds) and seconds > 0):

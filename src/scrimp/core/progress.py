@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -103,7 +103,7 @@ def bar(what: str, total: float | None = None) -> Iterator[Bar]:
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Iterate with a bar."""
-    with bar(what, total if total is not None else len(items) if hasattr(items, "__len__") else None) as shown:
+    with bar(what, len(items) if total is None and isinstance(items, Sized) else total) as shown:
         for item in items:
             yield item
             shown.advance()

@@ -29,7 +29,6 @@ FAMILIES: dict[str, str] = {
     "optimizer": "scrimp.tuning.optimizers",
     "schedule": "scrimp.tuning.optimizers",
     "objective": "scrimp.tuning.objectives",
-    "predictor": "scrimp.serving.predictors",
     "metric": "scrimp.evaluation.metrics",
 }
 

@@ -171,7 +171,7 @@ class Workspace:
                                  fix="use another --workspace, or the scrimp that wrote it")
 
     def step(self, kind: str, inputs: Any, make: Callable[[Path], None]) -> Path:
-        """The finished folder of the step that ``inputs`` describe; if there is none, ``make(partial_folder)`` fills it.
+        """The finished folder of the step described by ``inputs``; if there is none, ``make(partial_folder)`` fills it.
 
         ``make`` may find in the partial folder what an earlier, killed attempt left there, and continue.
         A second process that asks for the same step waits for the first.

@@ -1,0 +1,95 @@
+import math
+import os
+import signal
+import time
+
+import pytest
+
+from scrimp.core import interrupts, progress
+from scrimp.core.budget import Bill, Budget, Meter, resident_bytes
+from scrimp.core.errors import BudgetError
+from scrimp.core.ledger import Ledger, environment
+
+
+def test_a_meter_counts_what_earlier_attempts_spent():
+    meter = Meter(Budget(time=100), before=Bill(wall_s=90, tokens_backward=5))
+    assert 9 < meter.remaining_s() <= 10
+    assert meter.out_of() is None
+    assert meter.out_of(seconds=11) == "time"
+    assert meter.bill().tokens_backward == 5
+    with pytest.raises(BudgetError, match="training needs about 20 s"):
+        meter.require(20, "training")
+
+
+def test_a_part_is_billed_by_itself_and_to_the_whole():
+    whole = Meter(Budget(time=50, tokens=100))
+    with whole.part(Budget(time=5)) as part:
+        part.charge(tokens_forward=7, tokens_backward=100, flops=1e9)
+        assert part.remaining_s() <= 5
+        assert part.out_of() == "tokens"
+    assert part.bill().tokens_forward == 7 == whole.bill().tokens_forward
+    assert whole.bill().flops == 1e9
+    frozen = part.bill()
+    time.sleep(0.02)
+    assert part.bill() == frozen
+    assert whole.bill().wall_s > frozen.wall_s
+
+
+def test_no_budget_is_no_limit():
+    assert Meter().remaining_s() == math.inf
+    assert Meter().out_of(1e9) is None
+
+
+def test_memory_is_watched_part_by_part():
+    whole = Meter(Budget(memory=resident_bytes() + (64 << 20)))
+    with whole.part() as part:
+        block = bytearray(os.urandom(1 << 20)) * 128
+        assert whole.out_of() == "memory"
+        time.sleep(0.12)
+    del block
+    with whole.part() as later:
+        pass
+    assert part.bill().peak_memory - later.bill().peak_memory > 64 << 20
+    assert whole.bill().peak_memory >= part.bill().peak_memory
+
+
+def test_bills_add_up():
+    both = Bill(wall_s=1, tokens_forward=2, peak_memory=10) + Bill(wall_s=2, tokens_forward=3, peak_memory=7)
+    assert (both.wall_s, both.tokens_forward, both.peak_memory) == (3, 5, 10)
+
+
+def test_a_ledger_survives_a_line_cut_short(tmp_path):
+    ledger = Ledger(tmp_path / "runs" / "ledger.jsonl")
+    assert ledger.read() == []
+    ledger.write("start", seed=1)
+    with ledger.path.open("a") as file:
+        file.write('{"event": "val')
+    ledger.write("end", text="\ud800 😀")
+    assert [e["event"] for e in ledger.read()] == ["start", "end"]
+    assert ledger.read("start")[0]["seed"] == 1
+
+
+def test_the_environment_names_versions_and_device():
+    found = environment()
+    assert found["torch"].startswith("2.")
+    assert {"python", "processor", "threads", "device", "scrimp"} <= set(found)
+
+
+def test_ctrl_c_is_noted_and_twice_interrupts():
+    with interrupts.graceful():
+        assert not interrupts.stop_requested()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.stop_requested()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    assert not interrupts.stop_requested()
+
+
+def test_plain_lines_without_a_terminal(monkeypatch, capsys):
+    said = []
+    monkeypatch.setattr(progress, "say", said.append)
+    monkeypatch.setattr(progress, "_QUIET_S", 0.0)
+    assert list(progress.track([1, 2, 3], "reading")) == [1, 2, 3]
+    assert len(said) == 1
+    assert said[0].startswith("reading: 1/3")

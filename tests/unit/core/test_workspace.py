@@ -1,0 +1,132 @@
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from scrimp.core import workspace
+from scrimp.core.errors import WorkspaceError
+from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, fingerprint, folder_bytes
+
+
+def test_a_step_is_made_once(tmp_path):
+    made = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        (folder / "result").write_text("42")
+
+    space = Workspace(tmp_path / "w")
+    first = space.step("sum", {"a": 1}, make)
+    again = Workspace(tmp_path / "w").step("sum", {"a": 1}, make)
+    other = space.step("sum", {"a": 2}, make)
+    assert first == again != other
+    assert len(made) == 2
+    assert (first / "result").read_text() == "42"
+
+
+def test_a_failed_step_keeps_its_partial_work(tmp_path):
+    space = Workspace(tmp_path)
+
+    def fails(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        space.step("long", 1, fails)
+    done = space.step("long", 1, lambda folder: (folder / "whole").write_text((folder / "half").read_text() * 2))
+    assert (done / "whole").read_text() == "halfhalf"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def _slow_step(root: str, log: str) -> None:
+    def make(folder: Path) -> None:
+        with open(log, "a") as file:
+            file.write("made\n")
+        time.sleep(0.5)
+
+    Workspace(root).step("slow", 1, make)
+
+
+def test_two_processes_make_a_step_once(tmp_path):
+    log = tmp_path / "log"
+    spawn = multiprocessing.get_context("spawn")
+    both = [spawn.Process(target=_slow_step, args=(str(tmp_path / "w"), str(log))) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [p.exitcode for p in both] == [0, 0]
+    assert log.read_text() == "made\n"
+
+
+def test_atomic_write_leaves_the_old_on_a_full_disk(tmp_path, monkeypatch):
+    path = tmp_path / "scores.json"
+    atomic_write(path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(workspace.os, "fsync", full)
+    with pytest.raises(WorkspaceError, match="No space left"):
+        atomic_write(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_atomic_folder_replaces_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "model"
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("1")
+    with pytest.raises(ZeroDivisionError), atomic_folder(target) as folder:
+        (folder / "a").write_text("2")
+        raise ZeroDivisionError
+    assert (target / "a").read_text() == "1"
+    with atomic_folder(target) as folder:
+        (folder / "b").write_text("3")
+    assert [p.name for p in target.iterdir()] == ["b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_newer_or_damaged_workspace_is_refused(tmp_path):
+    Workspace(tmp_path)
+    mark = tmp_path / "workspace.json"
+    mark.write_text(json.dumps({"format": 99}))
+    with pytest.raises(WorkspaceError, match="format 99"):
+        Workspace(tmp_path)
+    mark.write_text("[]")
+    with pytest.raises(WorkspaceError, match="damaged"):
+        Workspace(tmp_path)
+
+
+def test_clean_frees_the_least_recently_used(tmp_path):
+    space = Workspace(tmp_path)
+    paths = [space.step("s", i, lambda f: (f / "x").write_bytes(b"0" * 1000)) for i in range(3)]
+    for age, path in enumerate(paths):
+        os.utime(path, (time.time() - 100 + age, time.time() - 100 + age))
+    assert [s.finished for s in space.steps()] == [True] * 3
+    gone = space.clean(quota=folder_bytes(paths[2]) + 10)
+    assert {s.path for s in gone} == set(paths[:2])
+    assert paths[2].exists()
+
+
+def test_fingerprints_depend_on_content_alone(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "b").write_bytes(b"x")
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b") == fingerprint(b"x")
+    assert fingerprint({"a": 1, "b": (1, 2)}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+    with pytest.raises(WorkspaceError):
+        fingerprint(tmp_path / "none")
+    with pytest.raises(TypeError):
+        fingerprint({"a": object()})
+
+
+def test_a_read_only_place_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError):
+        Workspace(tmp_path / "file" / "sub")
+    with pytest.raises(WorkspaceError):
+        atomic_write(tmp_path / "file" / "sub", "x")
