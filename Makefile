@@ -1,0 +1,39 @@
+# scrimp: two commands for a newcomer (make demo, make test), the rest for those who build it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO := demo-out
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test check lint clean help
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) -e '.[test]'
+	touch $@
+
+demo: $(VENV)/installed  ## adapt a real model on 64 real examples in a budget of four minutes
+	$(BIN)/scrimp sample vader-films --per-class 32 --test 400 --out $(DEMO)/data
+	$(BIN)/scrimp fit $(DEMO)/data/train.jsonl --test $(DEMO)/data/test.jsonl --budget 4m --out $(DEMO)/run
+
+test: $(VENV)/installed-test  ## the whole suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test  ## style, types, import contracts
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test  ## everything that CI checks
+
+clean:  ## remove what make demo and make test left
+	rm -rf $(DEMO) $(VENV) build dist src/*.egg-info

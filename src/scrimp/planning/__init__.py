@@ -1,0 +1,1 @@
+"""What a run will cost, and which ways to try within the budget."""

@@ -1,0 +1,99 @@
+"""What training will cost here: measured for a moment on the person's own rows, then extrapolated."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scrimp.core.budget import Budget, Meter, resident_bytes
+from scrimp.core.errors import BudgetError
+from scrimp.core.options import Options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from scrimp.examples.templates import Encoded
+    from scrimp.tuning.plan import TunePlan
+
+__all__ = ["Probe", "fits_memory", "probe_training"]
+
+_PROBE_TOKENS = 3000
+
+
+class Probe(Options):
+    """What a moment of training showed.
+
+    Attributes:
+        tokens_per_s: trained tokens (forward, backward and optimizer step) a second.
+        peak_memory: resident bytes at their highest.
+        resting_memory: resident bytes with the model loaded and idle.
+        micro_tokens: padded tokens of a micro-batch in the probe.
+    """
+
+    tokens_per_s: float
+    peak_memory: int
+    resting_memory: int
+    micro_tokens: int
+
+    def seconds(self, tokens: float) -> float:
+        """Predicted seconds to train on ``tokens``."""
+        return tokens / self.tokens_per_s
+
+    def peak_at(self, micro_tokens: int) -> int:
+        """Predicted peak of resident bytes with such micro-batches: what is above rest scales with them."""
+        return int(self.resting_memory + (self.peak_memory - self.resting_memory) * micro_tokens / self.micro_tokens)
+
+
+def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, plan: TunePlan, folder: Path,
+                   meter: Meter) -> Probe:
+    """Train a few steps of ``plan`` on real rows, restore the model and say what it took.
+
+    The first step, which warms caches up, is not counted. The seconds are on the run's bill.
+    """
+    from scrimp.tuning.adapters import load_trainable_state, trainable_state
+    from scrimp.tuning.trainer import train
+
+    before = {name: tensor.clone() for name, tensor in trainable_state(model).items()}
+    rows = _few_rows(data, plan.options.batch_size)
+    resting = resident_bytes()
+    with meter.part() as part:
+        timed = train(model, rows, pad_id=pad_id, objective=plan.objective, optimizer=plan.optimizer,
+                      schedule=plan.schedule, folder=folder, meter=part,
+                      options=plan.options.model_copy(update={"epochs": None, "steps": 3, "patience": None}))
+        bill = part.bill()
+    shutil.rmtree(folder, ignore_errors=True)
+    load_trainable_state(model, before)
+    counted = timed.curve[1:]
+    seconds = max(counted[-1].seconds - timed.curve[0].seconds, 1e-3)
+    tokens = bill.tokens_backward * len(counted) / len(timed.curve)
+    return Probe(tokens_per_s=tokens / seconds, peak_memory=bill.peak_memory, resting_memory=resting,
+                 micro_tokens=plan.options.micro_tokens)
+
+
+def _few_rows(data: Sequence[Encoded], batch_size: int) -> list[Encoded]:
+    """Rows of typical length for three steps of at most a thousand tokens each."""
+    ordered = sorted(data, key=lambda e: len(e.ids))
+    typical = ordered[len(ordered) // 4: max(len(ordered) // 4 + 1, 3 * len(ordered) // 4 + 1)]
+    count = max(1, min(3 * batch_size, _PROBE_TOKENS // max(1, len(typical[len(typical) // 2].ids))))
+    return [typical[i * len(typical) // count] for i in range(count)]
+
+
+def fits_memory(probe: Probe, plan: TunePlan, budget: Budget) -> TunePlan:
+    """``plan`` with micro-batches small enough for the declared memory.
+
+    Raises:
+        BudgetError: if the model at rest alone needs more than was declared.
+    """
+    if budget.memory is None:
+        return plan
+    micro, margin = plan.options.micro_tokens, 0.9
+    while micro > 64 and probe.peak_at(micro) > margin * budget.memory:
+        micro //= 2
+    if probe.peak_at(micro) > budget.memory:
+        raise BudgetError(f"training needs about {probe.peak_at(micro) >> 20} MiB of memory, declared are "
+                          f"{budget.memory >> 20} MiB",
+                          why=f"the loaded model and libraries alone hold {probe.resting_memory >> 20} MiB",
+                          fix="declare more memory or choose a smaller model")
+    return plan.with_options(micro_tokens=micro)

@@ -1,0 +1,485 @@
+"""`fit` and `tune`: climb the rungs within the budget, choose on rows that were not trained on, report every rung.
+
+Each rung is a step of its own in the run's folder, so that a killed run continues with the rung it was on, and in the
+middle of its training.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scrimp.core.budget import Bill, Budget, Meter
+from scrimp.core.errors import BudgetError, GuardError, OptionError, nearest
+from scrimp.core.interrupts import graceful
+from scrimp.core.ledger import Ledger, environment
+from scrimp.core.progress import say
+from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, folder_bytes
+from scrimp.evaluation.outcome import DataSummary, InspectedRow, Outcome, Retention, Rung, Sample, Score
+from scrimp.examples.records import Examples, Layout
+from scrimp.planning.material import Material, gather
+from scrimp.planning.protocol import Protocol, choose, out_of_part
+from scrimp.planning.rungs import (
+    Base,
+    FrozenRung,
+    NearestRung,
+    TunedRung,
+    UntouchedRung,
+    WordCountsRung,
+    default_plan,
+)
+from scrimp.planning.rungs import Rung as Way
+
+if TYPE_CHECKING:
+    from scrimp.serving.predictors import Prediction, Predictor
+
+__all__ = ["NUMERICS", "climb", "tune"]
+
+NUMERICS = 1  #: bumped by hand when the same request may give other numbers; finished runs of before are not reused
+_CLOSING_S = 12.0  # export, the check of what was exported, the report
+_RETENTION_S = 15.0
+_TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's predictions of the test rows
+_LEAST_TEST_ROWS = 50
+_LEAST_TRAINING_S = 3.0
+_CHEAP_RUNGS_S = 8.0
+_PARITY_ROWS = 8
+_SAMPLES = 12
+
+
+def climb(request: Any) -> Outcome:
+    """Untouched model, controls, LoRA. Leaves ``model/``, ``scores.json`` and ``ledger.jsonl`` in ``out``."""
+    return _run(request, "fit", lambda run: run.ladder())
+
+
+def tune(request: Any) -> Outcome:
+    """One tuning, spelt out by the person, beside the untouched model."""
+    return _run(request, "tune", lambda run: run.spelt_out())
+
+
+def _run(request: Any, kind: str, do: Callable[[Run], Outcome]) -> Outcome:
+    """The run as one step of the workspace; what is finished already is only copied to ``out``."""
+    meter = Meter(request.budget)
+    with meter.part() as reading:
+        material = gather(request)
+        base = _resolve(request.model)
+    asked = request.model_dump(mode="json", exclude={"data", "test", "out", "workspace", "force"})
+    inputs = {"asked": asked, "train": material.train.fingerprint, "numerics": NUMERICS, "base": base.fingerprint,
+              "test": material.test.fingerprint if material.test is not None else None}
+
+    def make(folder: Path) -> None:
+        run = Run(request, material, base, folder, meter)
+        run.parts["reading"] = reading.bill()
+        with graceful():
+            outcome = do(run)
+        outcome.save(folder / "scores.json")
+        run.ledger.write("finished", winner=outcome.winner, **outcome.bill.model_dump())
+        shutil.rmtree(folder / "parts", ignore_errors=True)
+
+    done = Workspace(request.workspace).step(kind, inputs, make)
+    _deliver(done, request.out)
+    return Outcome.load(done / "scores.json")
+
+
+def _resolve(model: str) -> Any:
+    from scrimp.checkpoints.loading import resolve
+
+    return resolve(model)
+
+
+def _deliver(done: Path, out: Path) -> None:
+    """Put what the run left where the person asked for it."""
+    with atomic_folder(Path(out) / "model") as folder:
+        shutil.copytree(done / "model", folder, dirs_exist_ok=True)
+    for name in ("scores.json", "ledger.jsonl"):
+        atomic_write(Path(out) / name, (done / name).read_bytes())
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A rung that was tried: its record, and its predictions of the judged and of the test rows."""
+
+    record: Rung
+    judged: list[Prediction]
+    tested: list[Prediction]
+    folder: Path
+
+
+class Run:
+    """One `fit` or `tune` in its folder: the rungs share its meter, ledger, rows and models.
+
+    Args:
+        request: the options of the verb.
+        material: the rows.
+        checkpoint: the base model.
+        folder: the run's partial folder; an earlier, killed attempt may have left finished rungs in it.
+        meter: the clock of this attempt; what earlier attempts spent is added to it.
+    """
+
+    def __init__(self, request: Any, material: Material, checkpoint: Any, folder: Path, meter: Meter) -> None:
+        self.request, self.material, self.folder, self.meter = request, material, folder, meter
+        self.ledger = Ledger(folder / "ledger.jsonl")
+        meter.before = _spent_before(self.ledger)
+        self.ledger.write("attempt", environment=environment(), budget=request.budget.model_dump())
+        self.space = Workspace(folder / "parts")
+        self.warnings = list(material.warnings)
+        self.parts: dict[str, Bill] = {}
+        self.train, self.test, self._origin = material.train, material.test, material.test_origin
+        limit = 256 if self.train.layout is Layout.LABEL else 1024
+        everything = self.train
+        self.base = Base(checkpoint, everything, instruction=request.instruction, max_tokens=limit)
+        self.metric = _metric(request.metric, self.train.layout)
+
+    # --- the two ways through -------------------------------------------------------------------------------------
+
+    def ladder(self) -> Outcome:
+        """Every rung that the person did not leave out, the cheap ones first."""
+        self._inspect()
+        plan = default_plan(self.train, causal=self.base.causal, seed=self.request.seed)
+        tuned = TunedRung(self.base, plan, ledger=self.ledger)
+        ways = [UntouchedRung(self.base), *self._controls(), tuned]
+        wanted = self.request.rungs or tuple(way.name for way in ways)
+        if unknown := set(wanted) - {way.name for way in ways}:
+            raise OptionError(f"there is no rung '{min(unknown)}'; {nearest(min(unknown), [w.name for w in ways])}",
+                              where="rungs")
+        ways = [way for way in ways if way.name in wanted]
+        self._size_test(ways)
+        protocol = self._protocol(tuned if tuned in ways else None)
+        climbed = [self._climb(way, protocol) for way in ways]
+        winner = self._choose(climbed)
+        return self._outcome(climbed, winner, f"best {self.metric} by {protocol.words}")
+
+    def spelt_out(self) -> Outcome:
+        """The untouched model, and the one tuning that the person asked for."""
+        from scrimp.tuning.plan import TunePlan
+
+        self._inspect()
+        method = {"seed": self.request.seed, **self.request.method}
+        tuned = TunedRung(self.base, TunePlan.parse(method, where="tune"), ledger=self.ledger)
+        ways: list[Way] = [UntouchedRung(self.base), tuned]
+        self._size_test(ways)
+        everything = tuple(range(len(self.train)))
+        protocol = Protocol(((everything, ()),), refit=False, words="none: it was asked for by name")
+        climbed = [self._climb(way, protocol) for way in ways]
+        return self._outcome(climbed, climbed[-1], "asked for by name")
+
+    def _controls(self) -> list[Way]:
+        if self.train.layout is not Layout.LABEL:
+            return [NearestRung()] if self.train.layout in (Layout.PROMPT, Layout.CHAT) else []
+        encoder = Base(_resolve(self.request.encoder), self.train, instruction=None, max_tokens=256)
+        return [WordCountsRung(self.request.seed),
+                FrozenRung(encoder, self.folder / "embeddings", self.request.seed)]
+
+    # --- one rung -------------------------------------------------------------------------------------------------
+
+    def _climb(self, way: Way, protocol: Protocol) -> Climbed:
+        """The rung as a step of the run: made now, or found where an earlier attempt finished it."""
+        inputs = {"way": way.name, "chosen": way.chosen, "parts": protocol.parts, "test": self._test_fingerprint()}
+        say(f"{way.title} ...")
+        folder = self.space.step(way.name, inputs, lambda partial: self._try(way, protocol, partial))
+        record = Rung.parse(json.loads((folder / "rung.json").read_text()), where=str(folder))
+        said = json.loads((folder / "predictions.json").read_text())
+        self.warnings += said["warnings"]
+        self.parts[way.name] = record.bill
+        self.ledger.write("rung", name=way.name, **record.bill.model_dump())
+        return Climbed(record, said["judged"], said["tested"], folder)
+
+    def _try(self, way: Way, protocol: Protocol, folder: Path) -> None:
+        """Fit, judge, test, measure what was forgotten, save."""
+        with self.meter.part() as part:
+            try:
+                record, said = self._measured(way, protocol, folder, part)
+            except BudgetError as error:
+                if way.kind != "adapted" or not self._optional(way):
+                    raise
+                record, said = self._record(way, part, skipped=error.what), {"judged": [], "tested": [], "warnings": []}
+        atomic_write(folder / "rung.json", record.model_copy(update={"bill": part.bill()}).model_dump_json())
+        atomic_write(folder / "predictions.json", json.dumps(said))
+
+    def _optional(self, way: Way) -> bool:
+        return self.request.__class__.__name__ == "Fit"
+
+    def _measured(self, way: Way, protocol: Protocol, folder: Path, part: Meter) -> tuple[Rung, dict[str, Any]]:
+        from scrimp.evaluation.tasks import evaluate
+
+        shares = _shares(protocol.trainings(len(self.train)))
+
+        def fitted(number: int, rows: Sequence[int]) -> Predictor:
+            with part.part(self._allowance(way, shares[number:])) as timed:
+                return way.fit(self.train.subset(rows), folder / f"fit-{number}", timed)
+
+        predictors: list[Predictor] = []
+
+        def judge(number: int, learn: Sequence[int], rows: Sequence[int]) -> list[Prediction]:
+            predictors[:] = [fitted(number, learn)]
+            return predictors[0].predict(self.train.subset(rows).rows, meter=part)
+
+        judged = out_of_part(protocol, judge)
+        if protocol.refit or not predictors:
+            predictors[:] = [fitted(len(shares) - 1, range(len(self.train)))]
+        predictor = predictors[0]
+        tested = evaluate(predictor, self.test, meter=part) if self.test is not None else None
+        retention = self._retention(way, part)
+        predictor.save(folder / "model")
+        validation = self._score(judged, [self.train[i] for i in protocol.judged])
+        record = self._record(way, part, validation=validation, test=_main_first(tested, self.metric),
+                              retention=retention, ship_bytes=folder_bytes(folder / "model"))
+        said = {"judged": judged, "tested": tested.predictions if tested else [],
+                "warnings": list(getattr(way, "warnings", []))}
+        return record, said
+
+    def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
+        return Rung(name=way.name, title=way.title, kind=way.kind, bill=part.bill(), trainable=way.trainable,
+                    chosen=way.chosen, curve=getattr(way, "curve", ()), **found)
+
+    def _retention(self, way: Way, meter: Meter) -> Retention | None:
+        """What the model forgot: measured on the untouched rung, and again after tuning."""
+        from scrimp.evaluation import retention
+
+        if way.kind == "control":
+            return None
+        model = way.model if isinstance(way, TunedRung) else self.base.loaded.model
+        probe = retention.measure(self.base.loaded.with_model(model), meter=meter)
+        kept = self.folder / "retention.json"
+        if way.kind == "untouched":
+            atomic_write(kept, probe.model_dump_json())
+            return retention.compare(probe, probe)
+        if not kept.exists():
+            return None
+        return retention.compare(retention.RetentionProbe.parse(json.loads(kept.read_text())), probe)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def _allowance(self, way: Way, shares: Sequence[float]) -> Budget:
+        """Seconds for the next training of ``way``: its share of what is left beside testing and closing."""
+        if way.kind != "adapted" or math.isinf(self.meter.remaining_s()):
+            return Budget()
+        left = self.meter.remaining_s() - self._after_s
+        seconds = left * shares[0] / sum(shares)
+        if seconds < _LEAST_TRAINING_S:
+            raise BudgetError(f"{max(left, 0):.0f} s are left for training, too few to begin",
+                              fix="declare a longer --budget")
+        return Budget(time=seconds)
+
+    def _size_test(self, ways: Sequence[Way]) -> None:
+        """Take as many test rows as the time allows the slowest model to predict; the same for all rungs."""
+        asking = next((way for way in ways if way.kind != "control"), None)
+        self._row_s = self._time_row(asking) if asking else 0.0
+        if self.test is not None and self._row_s and not math.isinf(self.meter.remaining_s()):
+            most = max(_LEAST_TEST_ROWS, int(self.meter.remaining_s() * _TEST_SHARE_OF_TIME / self._row_s))
+            if most < len(self.test):
+                whole = len(self.test)
+                self.test = _few(self.test, most, self.request.seed)
+                self._origin = f"{self.material.test_origin}; {most} of the {whole}, drawn to fit the budget"
+                self.warnings.append(f"the scores are of {most} of the {whole} test rows, as many as the budget "
+                                     "allows; `scrimp evaluate` measures on all")
+        tests = len(self.test) if self.test is not None else 0
+        self._after_s = tests * self._row_s + _RETENTION_S + _CLOSING_S
+
+    def _time_row(self, way: Way) -> float:
+        """Seconds in which the base model predicts one row, from a few rows."""
+        def timed(folder: Path) -> None:
+            few = _few(self.train, 24, self.request.seed)
+            predictor = UntouchedRung(self.base).fit(few, folder, self.meter)
+            predictor.predict(few.rows[:4], meter=self.meter)
+            with self.meter.part() as part:
+                predictor.predict(few.rows, meter=part)
+            atomic_write(folder / "seconds", str(part.bill().wall_s / len(few)))
+
+        return float((self.space.step("row-time", {"way": way.name}, timed) / "seconds").read_text())
+
+    def _protocol(self, tuned: TunedRung | None) -> Protocol:
+        """Chosen once for a run, by the time that the dearest rung needs."""
+        def decide(folder: Path) -> None:
+            seconds: Callable[[int], float] = lambda rows: 0.0  # noqa: E731
+            if tuned is not None:
+                probe = tuned.probe(self.train, folder / "probe", self.meter)
+                tuned.fit_memory(probe, self.request.budget)
+                self.ledger.write("probe", **probe.model_dump())
+                per_row = probe.seconds(tuned.tokens(self.train)) / len(self.train)
+                seconds = lambda rows: per_row * rows  # noqa: E731
+            left = self.meter.remaining_s() - self._after_s - _CHEAP_RUNGS_S - self._row_s * len(self.train)
+            chosen = choose(self.train, seconds=seconds, left_s=left * 0.9, judge_s=self._row_s, seed=self.request.seed)
+            atomic_write(folder / "protocol.json", json.dumps({"parts": chosen.parts, "refit": chosen.refit,
+                                                               "words": chosen.words}))
+
+        folder = self.space.step("protocol", {"tuned": tuned.chosen if tuned else None}, decide)
+        said = json.loads((folder / "protocol.json").read_text())
+        parts = tuple((tuple(a), tuple(b)) for a, b in said["parts"])
+        return Protocol(parts, refit=said["refit"], words=said["words"])
+
+    # --- what came of it ------------------------------------------------------------------------------------------
+
+    def _score(self, predictions: Sequence[Prediction], rows: Sequence[Any]) -> Score | None:
+        from scrimp.core.registry import build
+
+        return build("metric", self.metric).measure(predictions, rows) if rows else None
+
+    def _choose(self, climbed: Sequence[Climbed]) -> Climbed:
+        """The best on the judged rows; of equals, the one that ships fewer bytes."""
+        tried = [one for one in climbed if one.record.skipped is None]
+        judged = [one for one in tried if one.record.validation is not None]
+        if not judged:
+            return tried[-1]
+
+        def goodness(one: Climbed) -> tuple[float, int]:
+            score = one.record.validation
+            assert score is not None
+            return (score.value if score.higher_is_better else -score.value, -one.record.ship_bytes)
+
+        return max(judged, key=goodness)
+
+    def _inspect(self) -> None:
+        """Look at the rows as the model will see them, before anything is spent on them."""
+        from scrimp.examples.templates import check_mask, inspect
+
+        with self.meter.part() as part:
+            encoded = self.base.encode(self.train)
+            if self.base.causal:
+                self.warnings += check_mask(encoded, self.train.layout)
+            self.looked = inspect(self.train, self.base.template, self.base.loaded.tokenizer, rows=3)
+        self.parts["looking"] = part.bill()
+
+    def _outcome(self, climbed: Sequence[Climbed], winner: Climbed, why: str) -> Outcome:
+        """The whole record; the winner's model is put in place and compared with what was evaluated."""
+        self._hand_over(winner)
+        before = next((one for one in climbed if one.record.kind == "untouched"), None)
+        return Outcome(
+            asked=self._asked(), data=self._summary(), rungs=tuple(one.record for one in climbed),
+            winner=winner.record.name, why=why, budget=self.request.budget.model_dump(exclude_none=True),
+            bill=self.meter.bill(), parts=self.parts, labels=self.train.labels,
+            confusion=self._confusion(winner), samples=self._samples(before, winner),
+            warnings=tuple(dict.fromkeys(self.warnings)), environment=environment(),
+            reproduce=f"scrimp run {self.request.out}/recipe.yaml",
+            predict=f"scrimp predict {self.request.out} {_named(self.request.test, self.request.data)}")
+
+    def _hand_over(self, winner: Climbed) -> None:
+        """Copy the winner's model and check that, loaded from disk, it predicts what was evaluated."""
+        from scrimp.serving.predictors import load_predictor
+
+        target = self.folder / "model"
+        with atomic_folder(target) as folder:
+            shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
+            atomic_write(folder / "README.md", self._card(winner.record))
+        rows, wanted = (self.test, winner.tested) if winner.tested else (self.train, [])
+        if rows is None or not wanted:
+            return
+        again = load_predictor(target).predict(rows.rows[:_PARITY_ROWS], meter=self.meter)
+        for n, (now, then) in enumerate(zip(again, wanted, strict=False)):
+            if not _same(now, then):
+                raise GuardError("the saved model predicts something else than the one that was evaluated",
+                                 where=rows.sources[n], why=f"evaluated: {then}; loaded from disk: {now}",
+                                 fix="this is a defect of scrimp; please report it with the ledger")
+
+    def _card(self, record: Rung) -> str:
+        from scrimp.checkpoints.cards import card
+
+        checkpoint = self.base.checkpoint
+        return card({
+            "name": record.title, "base": checkpoint.name, "licence": checkpoint.licence,
+            "data": self.train.fingerprint, "rows": len(self.train), "recipe": record.chosen,
+            "budget": self.request.budget.model_dump(exclude_none=True), "scores": record.test or (record.validation,),
+            "retention": record.retention, "warnings": self.warnings, "kind": record.kind,
+        })
+
+    def _asked(self) -> dict[str, Any]:
+        return {"data": _named(self.request.data), "test": _named(self.request.test), "model": self.request.model,
+                "budget": self.request.budget.model_dump(exclude_none=True), "seed": self.request.seed,
+                "instruction": self.request.instruction, "metric": self.metric}
+
+    def _summary(self) -> DataSummary:
+        looked, train = self.looked, self.train
+        counts = dict.fromkeys(train.labels, 0)
+        for row in train.rows if train.labels else ():
+            counts[row["label"]] += 1
+        return DataSummary(
+            train_rows=len(train), validation_rows=0, test_rows=len(self.test) if self.test is not None else 0,
+            test_origin=self._origin, layout=str(train.layout), layout_reason=train.layout_reason, labels=counts,
+            duplicates=self.material.duplicates, leaked=self.material.leaked, tokens=looked.tokens,
+            trained_tokens=looked.trained_tokens, longest=looked.longest, truncated=looked.truncated,
+            inspected=tuple(InspectedRow(source=r.source, tokens=r.tokens, trained=r.trained) for r in looked.rows))
+
+    def _confusion(self, winner: Climbed) -> tuple[tuple[int, ...], ...]:
+        from scrimp.evaluation.tasks import confusion
+
+        if self.test is None or not self.train.labels:
+            return ()
+        table = confusion(winner.tested, self.test, self.train.labels)
+        return tuple(tuple(int(count) for count in row) for row in table)
+
+    def _samples(self, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:
+        """Some test rows, those first where the tuned model says something else than the untouched one."""
+        if self.test is None or self.train.layout is Layout.TEXT:
+            return ()
+        said = [_answer(p) for p in winner.tested]
+        was = [_answer(p) for p in before.tested] if before and before.tested else [None] * len(said)
+        order = sorted(range(len(said)), key=lambda i: said[i] == was[i])[:_SAMPLES]
+        found = []
+        for i in order:
+            asked, target = self.base.template.shown(self.test[i])
+            found.append(Sample(input=asked, target=target, before=was[i], after=said[i],
+                                right=said[i].strip() == target.strip()))
+        return tuple(found)
+
+    def _test_fingerprint(self) -> str | None:
+        return self.test.fingerprint if self.test is not None else None
+
+
+def _spent_before(ledger: Ledger) -> Bill:
+    """What earlier attempts at this run spent: until the last line that each wrote."""
+    total, started, last, bill = 0.0, None, None, Bill()
+    for event in ledger.read():
+        if event["event"] == "attempt":
+            total += (last - started) if started is not None and last is not None else 0.0
+            started = event["at"]
+        if event["event"] == "rung":
+            bill += Bill(**{name: event[name] for name in ("cpu_s", "tokens_forward", "tokens_backward", "flops")})
+        last = event["at"]
+    total += (last - started) if started is not None and last is not None else 0.0
+    return bill.model_copy(update={"wall_s": total})
+
+
+def _metric(named: str | None, layout: Layout) -> str:
+    """The metric that decides: the person's, or the first of the layout's own."""
+    from scrimp.core.registry import lookup
+    from scrimp.evaluation.metrics import metrics_for
+
+    return lookup("metric", named).name if named else metrics_for(layout)[0]
+
+
+def _shares(rows: Sequence[int]) -> list[float]:
+    return [float(max(count, 1)) for count in rows]
+
+
+def _main_first(evaluation: Any, metric: str) -> tuple[Score, ...]:
+    scores = evaluation.scores if evaluation else ()
+    return tuple(sorted(scores, key=lambda score: score.metric != metric))
+
+
+def _few(examples: Examples, most: int, seed: int) -> Examples:
+    """At most ``most`` rows, drawn by ``seed``, in their own order."""
+    import random
+
+    if len(examples) <= most:
+        return examples
+    return examples.subset(sorted(random.Random(seed).sample(range(len(examples)), most)))
+
+
+def _named(*sources: Any) -> str | None:
+    """The first source that has a name."""
+    return next((str(source) for source in sources if isinstance(source, str | Path)), None)
+
+
+def _answer(prediction: Prediction) -> str:
+    return str(prediction["label"] if "label" in prediction else prediction["text"])
+
+
+def _same(now: Prediction, then: Prediction, tolerance: float = 0.02) -> bool:
+    """Whether two predictions agree: texts to the letter, probabilities within a bfloat16's width."""
+    if "scores" in now and "scores" in then:
+        return all(abs(now["scores"][k] - then["scores"][k]) <= tolerance for k in then["scores"])
+    return _answer(now) == _answer(then)

@@ -1,0 +1,105 @@
+"""The rows of a run: read, checked for leaks, and parted into what is learned from and what is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scrimp.core.errors import DataError
+from scrimp.examples import leakage, splits
+from scrimp.examples.formats import read
+from scrimp.examples.records import Examples, Layout
+
+__all__ = ["Material", "gather"]
+
+_ENOUGH_TO_HOLD_OUT = 200
+_TEST_SHARE = 0.2
+_MOST_TEST_ROWS = 2000
+_LEARNABLE = (Layout.LABEL, Layout.PROMPT, Layout.CHAT, Layout.TEXT)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run works on.
+
+    Attributes:
+        train, test: disjoint rows; ``test`` is None where there are too few rows to hold any out.
+        test_origin: where the test rows came from, in words.
+        duplicates: rows of ``train`` that repeat another one.
+        leaked: rows taken out of ``train`` because the test holds them too.
+        warnings: what a person should know about their rows.
+    """
+
+    train: Examples
+    test: Examples | None
+    test_origin: str
+    duplicates: int
+    leaked: int
+    warnings: tuple[str, ...]
+
+
+def gather(request: Any) -> Material:
+    """Read the request's rows and make them fit to learn from.
+
+    Raises:
+        DataError: if the files cannot be used, are of different layouts, or leave nothing to learn from.
+    """
+    shape = {"columns": request.columns, "on_bad_row": request.on_bad_row}
+    train = read(request.data, layout=request.layout, **shape)
+    if train.layout not in _LEARNABLE:
+        raise DataError(f"rows of the layout '{train.layout}' cannot be tuned on yet", where=train.sources[0],
+                        why=train.layout_reason, fix=f"use one of: {', '.join(_LEARNABLE)}; --layout names it")
+    warnings = [*train.notes]
+    test, origin = None, "none: too few rows to hold any out; the scores are those of cross-validation"
+    if request.test is not None:
+        test = read(request.test, layout=train.layout, **shape)
+        origin = "the given test rows"
+        warnings += test.notes
+    elif len(train) >= _ENOUGH_TO_HOLD_OUT:
+        share = min(_TEST_SHARE, _MOST_TEST_ROWS / len(train))
+        train, test = splits.split(train, share, seed=request.seed)
+        origin = f"{len(test)} rows of the data, held out before anything else"
+    leaked = 0
+    if test is not None:
+        train, leaked = _without_leaks(train, test, warnings)
+        _check_labels(train, test)
+    return Material(replace(train, notes=()), test, origin, _repeats(train, warnings), leaked, tuple(warnings))
+
+
+def _without_leaks(train: Examples, test: Examples, warnings: list[str]) -> tuple[Examples, int]:
+    """The training rows that the test does not hold, word for word or nearly; what is taken out is said."""
+    found = leakage.find(train, test)
+    leaked = {i for i, _ in found.exact} | {i for i, *_ in found.near}
+    if not leaked:
+        return train, 0
+    if len(leaked) == len(train):
+        raise DataError("every training row stands in the test set too", where=train.sources[0],
+                        fix="give test rows that were not taken from the training rows")
+    first = min(leaked)
+    warnings.append(f"{len(leaked)} training rows stand in the test set too ({len(found.exact)} word for word, the "
+                    f"rest nearly; the first is {train.sources[first]}); they were not trained on")
+    return train.subset([i for i in range(len(train)) if i not in leaked]), len(leaked)
+
+
+def _repeats(train: Examples, warnings: list[str]) -> int:
+    groups = leakage.duplicates(train)
+    repeated = sum(len(group) - 1 for group in groups)
+    if repeated:
+        warnings.append(f"{repeated} training rows repeat another row; they are kept together when rows are parted")
+    if train.layout is Layout.LABEL:
+        torn = [group for group in groups if len({train[i]["label"] for i in group}) > 1]
+        if torn:
+            warnings.append(f"{len(torn)} texts stand with different labels, such as {train.sources[torn[0][0]]}")
+    return repeated
+
+
+def _check_labels(train: Examples, test: Examples) -> None:
+    if train.layout is not Layout.LABEL:
+        return
+    if len(train.labels) < 2:
+        raise DataError(f"all training rows have the label '{train.labels[0]}'", where=train.sources[0],
+                        fix="give rows of at least two labels")
+    if unknown := sorted(set(test.labels) - set(train.labels)):
+        row = next(i for i, r in enumerate(test) if r["label"] == unknown[0])
+        raise DataError(f"the test rows have labels that no training row has: {', '.join(unknown[:5])}",
+                        where=test.sources[row], fix="add training rows with these labels or take them out of the test")

@@ -1,0 +1,84 @@
+"""How the rungs are judged against each other without the test rows: on the same rows, none of them trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scrimp.examples import splits
+from scrimp.examples.records import Examples
+
+__all__ = ["Protocol", "choose"]
+
+_MOST_FOLDED = 1000
+_MOST_HELD_OUT = 400
+_HELD_OUT = 0.2
+_FOLDS = (5, 3, 2)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A plan of who is trained on what and judged on what.
+
+    Attributes:
+        parts: pairs of (rows to train on, rows to judge on); the rows judged on are disjoint.
+        refit: whether the winner is trained once more on all rows; otherwise the one part's model is kept.
+        words: how to say it.
+    """
+
+    parts: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    refit: bool
+    words: str
+
+    @property
+    def judged(self) -> list[int]:
+        """The rows that are judged on, in the order of the parts."""
+        return [i for _, rows in self.parts for i in rows]
+
+    def trainings(self, total: int) -> list[int]:
+        """Rows of each training in turn, of ``total`` rows in all."""
+        return [len(rows) for rows, _ in self.parts] + ([total] if self.refit else [])
+
+
+def choose(train: Examples, *, seconds: Callable[[int], float], left_s: float, judge_s: float, seed: int) -> Protocol:
+    """The most thorough protocol that the time allows the dearest rung.
+
+    Args:
+        train: the rows.
+        seconds: predicted seconds to train that rung on so many rows.
+        left_s: seconds that it may take.
+        judge_s: predicted seconds to judge one row with it.
+        seed: of the parting.
+    """
+    total = len(train)
+    if total <= _MOST_FOLDED:
+        for k in _FOLDS:
+            if k <= total // 2 and seconds(total) * k + judge_s * total <= left_s:
+                return _folded(train, k, seed)
+    if total < 10:
+        return Protocol(((tuple(range(total)), ()),), refit=False, words="no judgement: fewer than ten rows")
+    return _held_out(train, seed)
+
+
+def _folded(train: Examples, k: int, seed: int) -> Protocol:
+    parts = splits.folds(train, k, seed=seed)
+    return Protocol(tuple((tuple(a), tuple(b)) for a, b in parts), refit=True,
+                    words=f"{k}-fold cross-validation on the {len(train)} training rows")
+
+
+def _held_out(train: Examples, seed: int) -> Protocol:
+    share = min(_HELD_OUT, _MOST_HELD_OUT / len(train))
+    learned, judged = (_positions(train, side) for side in splits.split(train, share, seed=seed))
+    return Protocol(((tuple(learned), tuple(judged)),), refit=False,
+                    words=f"{len(judged)} training rows held out, the same for all")
+
+
+def _positions(whole: Examples, side: Examples) -> list[int]:
+    wanted = set(side.sources)
+    return [i for i, source in enumerate(whole.sources) if source in wanted]
+
+
+def out_of_part(protocol: Protocol, predict: Callable[[int, Sequence[int], Sequence[int]], list[Any]]) -> list[Any]:
+    """Predictions of all judged rows, each by a predictor that did not see it: ``predict(part, train, judge)``."""
+    return [p for n, (learn, judge) in enumerate(protocol.parts) for p in (predict(n, learn, judge) if judge else [])]

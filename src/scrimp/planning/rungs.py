@@ -1,0 +1,243 @@
+"""The ways that `fit` tries, each a rung: it can be fitted on some rows, and then predicts.
+
+Controls stand beside what they control: word counts and frozen features for labels, the nearest training row's answer
+for free text, and the untouched model everywhere.
+"""
+
+from __future__ import annotations
+
+import abc
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from scrimp.core.budget import Budget, Meter
+from scrimp.core.ledger import Ledger
+from scrimp.evaluation.outcome import CurvePoint
+from scrimp.examples.records import Examples, Layout
+from scrimp.examples.templates import Template
+from scrimp.planning.costs import Probe, fits_memory, probe_training
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from scrimp.checkpoints.loading import Checkpoint, Loaded
+    from scrimp.serving.predictors import Predictor
+    from scrimp.tuning.plan import TunePlan
+
+__all__ = ["Base", "FrozenRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung", "WordCountsRung", "default_plan"]
+
+
+class Base:
+    """One model, loaded once for all rungs that stand on it, with the template that it is asked through.
+
+    Args:
+        checkpoint: what to load.
+        examples: all rows, for the template (labels, layout) and the longest answer.
+        instruction, max_tokens: of the template.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, examples: Examples, *, instruction: str | None, max_tokens: int) -> None:
+        self.checkpoint, self.examples = checkpoint, examples
+        self._instruction, self._max_tokens = instruction, max_tokens
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        from scrimp.checkpoints.loading import load
+
+        return load(self.checkpoint)
+
+    @cached_property
+    def template(self) -> Template:
+        return Template.for_(self.loaded.tokenizer, self.examples, instruction=self._instruction,
+                             max_tokens=self._max_tokens)
+
+    @property
+    def causal(self) -> bool:
+        return self.checkpoint.kind == "causal"
+
+    def encode(self, examples: Examples) -> list[Any]:
+        """The rows as the trainer takes them."""
+        if self.causal:
+            return [self.template.encode(row, self.loaded.tokenizer) for row in examples]
+        return [self.template.encode_pooled(row, self.loaded.tokenizer) for row in examples]
+
+
+class Rung(abc.ABC):
+    """One way to solve the task."""
+
+    name: str
+    kind: Literal["untouched", "control", "adapted"]
+    trainable = 0
+    chosen: dict[str, Any] = {}
+
+    @property
+    @abc.abstractmethod
+    def title(self) -> str:
+        """What a person reads."""
+
+    @abc.abstractmethod
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        """A predictor fitted on ``train``; unfinished work is kept in ``folder``."""
+
+
+class WordCountsRung(Rung):
+    """TF-IDF of words with logistic regression: what needs no pretrained model at all."""
+
+    name, kind = "word-counts", "control"
+    title = "Word counts + logistic regression"
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.serving.predictors import WordCounts
+
+        return WordCounts.fit(train.column("text"), train.column("label"), meter=meter, seed=self._seed)
+
+
+class FrozenRung(Rung):
+    """Frozen embeddings with logistic regression: a pretrained encoder, untouched, under a linear head."""
+
+    name, kind = "frozen-features", "control"
+
+    def __init__(self, encoder: Base, cache: Path, seed: int) -> None:
+        self._encoder, self._cache, self._seed = encoder, cache, seed
+
+    @property
+    def title(self) -> str:
+        return f"Frozen {self._encoder.checkpoint.name} features + logistic regression"
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.serving.predictors import FrozenHead
+
+        return FrozenHead.fit(self._encoder.loaded, train.column("text"), train.column("label"), meter=meter,
+                              seed=self._seed, cache=self._cache)
+
+
+class NearestRung(Rung):
+    """The answer of the most similar training row: what looking up, without any tuning, is worth."""
+
+    name, kind = "nearest-answer", "control"
+    title = "Answer of the nearest training row"
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.serving.predictors import NearestAnswer
+
+        return NearestAnswer.fit(train, meter=meter)
+
+
+class UntouchedRung(Rung):
+    """The base model as it came, asked through the template."""
+
+    name, kind = "untouched", "untouched"
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+
+    @property
+    def title(self) -> str:
+        return f"{self._base.checkpoint.name}, untouched"
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        return asked(self._base)
+
+
+class TunedRung(Rung):
+    """The base model with a little of it tuned.
+
+    Args:
+        base: the model; its adapter is attached once and set back to its start before every fit.
+        plan: the five choices of tuning.
+    """
+
+    kind = "adapted"
+
+    def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger) -> None:
+        self.base, self.plan, self._ledger = base, plan, ledger
+        self.name = plan.adapter.name
+        self.curve: tuple[CurvePoint, ...] = ()
+        self.warnings: list[str] = []
+
+    @property
+    def title(self) -> str:
+        return f"{self.plan.adapter.name} on {self.base.checkpoint.name}"
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        return self.plan.flat()
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model with its adapter attached, at the start of training."""
+        from scrimp.checkpoints.heads import PooledClassifier
+
+        loaded = self.base.loaded
+        start = loaded.model if self.base.causal else PooledClassifier(loaded.model, self.base.examples.labels)
+        return self.plan.adapter.attach(start)
+
+    @cached_property
+    def _start(self) -> dict[str, Any]:
+        from scrimp.tuning.adapters import trainable_state
+
+        return {name: tensor.clone() for name, tensor in trainable_state(self.model).items()}
+
+    @property
+    def trainable(self) -> int:
+        return sum(tensor.numel() for tensor in self._start.values())
+
+    def tokens(self, train: Examples) -> int:
+        """Tokens that the whole plan trains on."""
+        steps = self.plan.options.steps
+        epochs = self.plan.options.epochs if steps is None else steps * self.plan.options.batch_size / len(train)
+        return round(sum(len(row.ids) for row in self.base.encode(train)) * (epochs or 1))
+
+    def probe(self, train: Examples, folder: Path, meter: Meter) -> Probe:
+        """A moment of training, measured; the base model is as untouched afterwards as before."""
+        found = probe_training(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, plan=self.plan,
+                               folder=folder, meter=meter)
+        wrapped = self.model if self.base.causal else self.model.encoder
+        wrapped.unload()
+        del self.model
+        return found
+
+    def fit_memory(self, probe: Probe, budget: Budget) -> None:
+        """Make the micro-batches fit the declared memory."""
+        self.plan = fits_memory(probe, self.plan, budget)
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.tuning.adapters import load_trainable_state
+        from scrimp.tuning.trainer import train as run
+
+        load_trainable_state(self.model, self._start)
+        plan = self.plan
+        result = run(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, objective=plan.objective,
+                     optimizer=plan.optimizer, schedule=plan.schedule, options=plan.options, folder=folder,
+                     meter=meter, ledger=self._ledger)
+        self.curve, self.warnings = tuple(result.curve), list(result.warnings)
+        return asked(self.base, tuned=self.model)
+
+
+def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
+    """The predictor that asks ``base``, or its ``tuned`` form, for what the layout wants."""
+    from scrimp.serving.predictors import Generator, LabelNames, LabelScorer, PooledHead
+
+    if base.causal:
+        loaded = base.loaded.with_model(tuned) if tuned is not None else base.loaded
+        kind = LabelScorer if base.examples.layout is Layout.LABEL else Generator
+        return kind(loaded, base.template)
+    return PooledHead(base.loaded, tuned) if tuned is not None else LabelNames(base.loaded, base.examples.labels)
+
+
+_ROW_VISITS = 640  # label rows seen in training, in all: enough for tens of rows, no waste on thousands
+
+
+def default_plan(examples: Examples, *, causal: bool, seed: int) -> TunePlan:
+    """LoRA with settings that do well on small data: few rows are seen often, many rows a few times."""
+    from scrimp.tuning.plan import TunePlan
+
+    epochs = min(10, max(2, round(_ROW_VISITS / len(examples))))
+    shared = {"adapter": "lora", "optimizer": "adamw", "schedule": "cosine", "epochs": epochs, "seed": seed}
+    if causal:
+        return TunePlan.parse({**shared, "objective": "sft", "learning_rate": 5e-4}, where="the ladder's plan")
+    return TunePlan.parse({**shared, "objective": "classify", "learning_rate": 1e-3}, where="the ladder's plan")
