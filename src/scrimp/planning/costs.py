@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,15 +54,11 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     The first step, which warms caches up, is not counted. The seconds are on the run's bill.
     """
     from scrimp.tuning.adapters import load_trainable_state, trainable_state
-    from scrimp.tuning.trainer import train
 
-    before = {name: tensor.clone() for name, tensor in trainable_state(model).items()}
-    rows = _few_rows(data, plan.options.batch_size)
-    resting = resident_bytes()
+    before, resting = trainable_state(model), resident_bytes()
+    few = _with(plan, steps=3, patience=None)
     with meter.part() as part:
-        timed = train(model, rows, pad_id=pad_id, objective=plan.objective, optimizer=plan.optimizer,
-                      schedule=plan.schedule, folder=folder, meter=part,
-                      options=plan.options.model_copy(update={"epochs": None, "steps": 3, "patience": None}))
+        timed = few.train(model, _few_rows(data, plan.options.batch_size), pad_id=pad_id, folder=folder, meter=part)
         bill = part.bill()
     shutil.rmtree(folder, ignore_errors=True)
     load_trainable_state(model, before)
@@ -96,4 +93,8 @@ def fits_memory(probe: Probe, plan: TunePlan, budget: Budget) -> TunePlan:
                           f"{budget.memory >> 20} MiB",
                           why=f"the loaded model and libraries alone hold {probe.resting_memory >> 20} MiB",
                           fix="declare more memory or choose a smaller model")
-    return plan.with_options(micro_tokens=micro)
+    return _with(plan, micro_tokens=micro)
+
+
+def _with(plan: TunePlan, **options: object) -> TunePlan:
+    return replace(plan, options=plan.options.model_copy(update=options))

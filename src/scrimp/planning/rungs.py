@@ -93,7 +93,7 @@ class WordCountsRung(Rung):
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.serving.predictors import WordCounts
 
-        return WordCounts.fit(train.column("text"), train.column("label"), meter=meter, seed=self._seed)
+        return WordCounts.fit(*_columns(train), meter=meter, seed=self._seed)
 
 
 class FrozenRung(Rung):
@@ -111,8 +111,8 @@ class FrozenRung(Rung):
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.serving.predictors import FrozenHead
 
-        return FrozenHead.fit(self._encoder.loaded, train.column("text"), train.column("label"), meter=meter,
-                              seed=self._seed, cache=self._cache)
+        return FrozenHead.fit(self._encoder.loaded, *_columns(train), meter=meter, seed=self._seed,
+                              cache=self._cache)
 
 
 class NearestRung(Rung):
@@ -174,13 +174,13 @@ class TunedRung(Rung):
 
         loaded = self.base.loaded
         start = loaded.model if self.base.causal else PooledClassifier(loaded.model, self.base.examples.labels)
-        return self.plan.adapter.attach(start)
+        return self.plan.attach(start)
 
     @cached_property
     def _start(self) -> dict[str, Any]:
         from scrimp.tuning.adapters import trainable_state
 
-        return {name: tensor.clone() for name, tensor in trainable_state(self.model).items()}
+        return trainable_state(self.model)
 
     @property
     def trainable(self) -> int:
@@ -207,15 +207,17 @@ class TunedRung(Rung):
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.tuning.adapters import load_trainable_state
-        from scrimp.tuning.trainer import train as run
 
         load_trainable_state(self.model, self._start)
-        plan = self.plan
-        result = run(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, objective=plan.objective,
-                     optimizer=plan.optimizer, schedule=plan.schedule, options=plan.options, folder=folder,
-                     meter=meter, ledger=self._ledger)
+        result = self.plan.train(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, folder=folder,
+                                 meter=meter, ledger=self._ledger)
         self.curve, self.warnings = tuple(result.curve), list(result.warnings)
         return asked(self.base, tuned=self.model)
+
+
+def _columns(train: Examples) -> tuple[list[str], list[str]]:
+    """Texts and labels."""
+    return [row["text"] for row in train.rows], [row["label"] for row in train.rows]
 
 
 def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
