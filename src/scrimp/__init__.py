@@ -1,0 +1,39 @@
+"""scrimp adapts pretrained models when data, memory or compute is short.
+
+``scrimp.fit(data="reviews.csv", budget="10m", out="run")`` and the other verbs are functions here; each is described
+by ``help(scrimp.fit)``. Nothing is loaded before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scrimp.core.budget import Budget
+    from scrimp.core.errors import ScrimpError
+    from scrimp.evaluation.outcome import Outcome
+    from scrimp.verbs import clean, evaluate, export, fit, inspect, methods, predict, run, schema, tune
+
+_AT = {
+    **dict.fromkeys(("clean", "evaluate", "export", "fit", "inspect", "methods", "predict", "run", "schema", "tune"),
+                    "scrimp.verbs"),
+    "Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outcome", "ScrimpError": "scrimp.core.errors",
+}
+
+__all__ = [
+    "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "export", "fit", "inspect", "methods", "predict", "run",
+    "schema", "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("scrimp")
+    if name not in _AT:
+        raise AttributeError(f"module 'scrimp' has no attribute '{name}'")
+    return getattr(import_module(_AT[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

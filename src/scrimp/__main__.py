@@ -1,0 +1,7 @@
+"""``python -m scrimp``."""
+
+import sys
+
+from scrimp.cli.app import main
+
+sys.exit(main())

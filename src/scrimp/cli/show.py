@@ -1,0 +1,159 @@
+"""How a verb's result looks on the terminal; as JSON where that was asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from scrimp.core.progress import say
+from scrimp.evaluation.outcome import Outcome, Score
+from scrimp.verbs import (
+    Clean,
+    Cleaning,
+    Evaluate,
+    Export,
+    Fit,
+    Inspect,
+    Inspection,
+    MethodPage,
+    Methods,
+    Predict,
+    Run,
+    Schema,
+    Tune,
+    Verb,
+)
+
+__all__ = ["show"]
+
+
+def show(request: Verb, result: Any, *, as_json: bool) -> None:
+    """Print what came of ``request`` to standard output."""
+    if as_json:
+        print(json.dumps(to_jsonable_python(result), ensure_ascii=False, indent=1))
+    else:
+        _SHOWN[type(request)](request, result)
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _fitted(request: Fit | Tune, outcome: Outcome) -> None:
+    _outcome(outcome)
+    for name, what in (("report.html", "the report"), ("recipe.yaml", "the recipe"), ("scores.json", "all numbers"),
+                       ("model", "the model")):
+        _out().print(f"{what:<12}{request.out / name}", markup=False)
+    _out().print(f"\nto predict:  {outcome.predict}", markup=False)
+
+
+def _ran(request: Run, outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        _outcome(outcome)
+        _out().print(f"to predict:  {outcome.predict}\n", markup=False)
+
+
+def _outcome(outcome: Outcome) -> None:
+    from scrimp.reports import terminal
+
+    _out().print(terminal.table(outcome))
+
+
+def _predicted(request: Predict, lines: Sequence[dict[str, Any]]) -> None:
+    if request.out:
+        say(f"{len(lines)} predictions in {request.out}")
+    else:
+        for line in lines:
+            print(json.dumps(line, ensure_ascii=False))
+
+
+def _evaluated(request: Evaluate, scores: Sequence[Score]) -> None:
+    table = Table("metric", "score", "95 % interval", "rows", box=None, pad_edge=False)
+    for score in scores:
+        table.add_row(score.metric, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}", str(score.n))
+    _out().print(table)
+
+
+def _inspected(request: Inspect, found: Inspection) -> None:
+    console = _out()
+    for row in found.rows:
+        console.print(row.source, style="bold", markup=False)
+        console.print(_tokens(row.tokens, row.trained, coloured=console.color_system is not None))
+        console.print()
+    share = found.trained_tokens / found.tokens if found.tokens else 0.0
+    console.print(f"{found.rows_in_all} rows, {found.tokens} tokens, {found.trained_tokens} of them trained "
+                  f"({share:.1%}); the longest row has {found.longest}, {found.truncated} are cut", markup=False)
+
+
+def _tokens(tokens: Sequence[str], trained: Sequence[bool], *, coloured: bool) -> Text:
+    """Trained tokens are green and underlined; in [brackets] where there is no colour."""
+    text = Text()
+    for token, is_trained in zip(tokens, trained, strict=True):
+        if coloured:
+            text.append(token, style="green underline" if is_trained else "dim")
+        else:
+            text.append(f"[{token}]" if is_trained else token)
+    return text
+
+
+def _exported(request: Export, folder: Any) -> None:
+    _out().print(f"{request.form} in {folder}", markup=False)
+
+
+def _listed(request: Methods, pages: Sequence[MethodPage]) -> None:
+    if request.family and request.name:
+        _page(pages[0])
+        return
+    table = Table("family", "name", "what it is", "options", box=None, pad_edge=False)
+    for page in pages:
+        table.add_row(page.family, page.name, escape(page.summary), ", ".join(o.name for o in page.options))
+    Console(highlight=False).print(table)
+
+
+def _page(page: MethodPage) -> None:
+    console = _out()
+    console.print(f"{page.family} {page.name}", style="bold")
+    console.print(f"\n{page.text}\n", markup=False)
+    table = Table("option", "type", "default", "", box=None, pad_edge=False)
+    for option in page.options:
+        table.add_row(option.name, escape(option.type), escape(str(option.default)), escape(option.description))
+    if page.options:
+        console.print(table)
+    for language, call in page.calls.items():
+        console.print(f"\n{language}:\n  {call}", markup=False)
+
+
+def _schema(request: Schema, schema: dict[str, Any]) -> None:
+    if request.out:
+        say(f"the schema is in {request.out}")
+    else:
+        print(json.dumps(schema, indent=1))
+
+
+def _cleaned(request: Clean, found: Cleaning) -> None:
+    table = Table("step", "MB", "last used", "", box=None, pad_edge=False)
+    gone = {step.path for step in found.freed}
+    for step in found.steps:
+        state = "freed" if step.path in gone else "" if step.finished else "unfinished"
+        used = time.strftime("%F %R", time.localtime(step.used_at))
+        table.add_row(step.path.name, f"{step.bytes / 1e6:.1f}", used, state)
+    console = _out()
+    if found.steps:
+        console.print(table)
+    held, freed = (sum(step.bytes for step in steps) / 1e6 for steps in (found.steps, found.freed))
+    console.print(f"{found.workspace}: {len(found.steps)} steps, {held:.1f} MB" + (
+        f"; freed {freed:.1f} MB" if request.yes else "; --yes frees them" if found.steps else ""), markup=False)
+
+
+_SHOWN: dict[type[Verb], Callable[..., None]] = {
+    Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
+    Export: _exported, Methods: _listed, Schema: _schema, Clean: _cleaned,
+}

@@ -1,0 +1,45 @@
+"""What a recipe asks for: one call of a verb for each seed, with paths taken from the recipe's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scrimp.recipes.schema import Recipe
+
+__all__ = ["Call", "calls"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A verb by name, and its options."""
+
+    verb: str
+    options: dict[str, Any]
+
+
+def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
+    """The calls that ``recipe``, written in ``folder``, stands for; several seeds get a folder each below ``out``."""
+    given = recipe.model_dump(exclude_unset=True, include={"model", "metric", "encoder", "budget"})
+    data = recipe.data.model_dump(exclude_unset=True)
+    options = {**given, **data, "data": data["train"]}
+    del options["train"]
+    for name in options.keys() & {"data", "test"}:
+        options[name] = _source(options[name], folder)
+    for name in options.keys() & {"model", "encoder"}:
+        options[name] = _model(options[name], folder)
+    options |= {"method": recipe.options} if recipe.verb == "tune" else recipe.options
+    several = len(recipe.seeds) > 1
+    return [Call(recipe.verb, {**options, "seed": seed, "out": str(out / f"seed-{seed}" if several else out)})
+            for seed in recipe.seeds]
+
+
+def _source(source: Any, folder: Path) -> Any:
+    """A path as seen from the recipe; rows and ``hub:name`` as they are."""
+    return str(folder / source) if isinstance(source, str) and not source.startswith("hub:") else source
+
+
+def _model(name: str, folder: Path) -> str:
+    """A model beside the recipe by its path; a hub id or an asset's name as it is."""
+    return str(folder / name) if (folder / name).exists() else name

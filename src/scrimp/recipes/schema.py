@@ -1,0 +1,195 @@
+"""What a recipe may say, and how it is read: every mistake with its line, column, key path and nearest known key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from scrimp.core.errors import OptionError, nearest
+from scrimp.core.options import Options
+from scrimp.recipes.fields import Controls, Limit, OrText, Rungs, Settings, Shape, Source
+from scrimp.recipes.yamltext import Document, KeyPath, read_file
+
+__all__ = ["VERSION", "Data", "Recipe", "Step", "json_schema", "load"]
+
+VERSION = 1
+
+
+class Data(Shape):
+    """The examples."""
+
+    train: Source = Field(description="What is learned from: a file, a folder, hub:name, or the rows.")
+    test: Source | None = Field(None, description="What is measured on; never seen while learning or choosing.")
+
+
+class Step(Options):
+    """One step: a verb with its options."""
+
+    fit: Rungs | None = Field(None, description="Try the ladder and keep the best on validation.")
+    tune: dict[str, Any] | None = Field(None, description="Tune in the way that is spelled out.")
+
+    @model_validator(mode="after")
+    def _one_verb(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError(f"a step names one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+def _train_only(value: Any) -> Any:
+    return {"train": value} if isinstance(value, str) else value
+
+
+class Recipe(Settings, Controls):
+    """A recipe: what is adapted, on what, within what, how, and how often."""
+
+    version: Literal[1] = Field(1, description="Version of this format.")
+    data: Annotated[Data, BeforeValidator(_train_only), OrText()] = Field(
+        description="The examples, or just their file.")
+    budget: Limit | None = Field(
+        None, description="What each seed's run may spend: 10m, or time, memory, tokens, disk.")
+    steps: tuple[Step, ...] = Field((Step.parse({"fit": None}),), min_length=1, max_length=1,
+                                    description="What is done: one of fit and tune.")
+    evaluate: tuple[Literal["task", "retention"], ...] = Field(
+        ("task", "retention"), description="What is measured: the task and, always beside it, what is retained.")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=100, description="One run for each.")
+    out: str | None = Field(None, description="Folder of the results; without it, the recipe's name without .yaml.")
+
+    @field_validator("evaluate", mode="after")
+    @classmethod
+    def _both(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
+        if set(parts) != {"task", "retention"}:
+            raise ValueError("both are always measured; write [task, retention], or leave it out")
+        return parts
+
+    @field_validator("seeds", mode="after")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is given twice")
+        return seeds
+
+    @property
+    def verb(self) -> str:
+        """The verb of the one step."""
+        return next(iter(self.steps[0].model_fields_set))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the one step, as given."""
+        given = getattr(self.steps[0], self.verb) or {}
+        return given.model_dump(exclude_unset=True) if isinstance(given, Options) else dict(given)
+
+
+def load(path: Path) -> Recipe:
+    """The recipe in a YAML file.
+
+    Raises:
+        OptionError: with file, line, column, key path, reason and the nearest known key of everything that is wrong.
+    """
+    document = read_file(path)
+    if not isinstance(document.value, dict):
+        raise OptionError("a recipe is a mapping of keys", where=document.at(()), fix="begin with `model:` and `data:`")
+    _check_version(document)
+    try:
+        recipe = Recipe.model_validate(document.value)
+    except ValidationError as error:
+        raise _located(error, document) from None
+    _check_tuning(recipe, document)
+    return recipe
+
+
+def _check_version(document: Document) -> None:
+    version = document.value.get("version", VERSION)
+    if version != VERSION or isinstance(version, bool):
+        newer = isinstance(version, int) and version > VERSION
+        raise OptionError(f"'version: {version}' is not known; this scrimp reads version {VERSION}",
+                          where=document.at(("version",)),
+                          fix="upgrade scrimp" if newer else f"write `version: {VERSION}`")
+
+
+def _check_tuning(recipe: Recipe, document: Document) -> None:
+    """The options of a tune step, checked by the plan that will run them."""
+    if recipe.verb != "tune":
+        return
+    from scrimp.tuning.plan import TunePlan
+
+    place: KeyPath = ("steps", 0, "tune")
+    try:
+        TunePlan.parse(recipe.options)
+    except OptionError as error:
+        named = [key for key in recipe.options if f"'{key}'" in error.what]
+        raise OptionError(error.what, where=document.at((*place, *named[:1]), key=True), why=error.why,
+                          fix=error.fix) from None
+
+
+def _located(error: ValidationError, document: Document) -> OptionError:
+    """Pydantic's findings, the innermost only, with the places in the text that they are about."""
+    entries = error.errors(include_url=False)
+    inside = {entry["loc"][:end] for entry in entries for end in range(len(entry["loc"]))}
+    found = sorted(_finding(entry, document) for entry in entries if entry["loc"] not in inside)
+    if len(found) == 1:
+        return OptionError(found[0][2], where=found[0][1])
+    return OptionError("\n".join([f"{len(found)} mistakes", *(f"  {where}: {what}" for _, where, what in found)]),
+                       where=document.name)
+
+
+def _finding(entry: Any, document: Document) -> tuple[tuple[int, ...], str, str]:
+    """Line and column, the place in words, and what is wrong there."""
+    path = _in_text(entry["loc"], document)
+    shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the recipe"
+    unknown = entry["type"] == "extra_forbidden"
+    where = document.at(path, key=unknown)
+    if unknown:
+        what = f"unknown key '{shown}'; {nearest(str(path[-1]), _known(path[:-1]))}"
+    elif entry["type"] == "missing":
+        what = f"'{'.'.join(str(part) for part in entry['loc'])}' is required"
+    else:
+        what = f"'{shown}': {entry['msg'].removeprefix('Value error, ')} (given: {str(entry['input'])[:80]!r})"
+    return tuple(int(part) for part in where.rsplit(":", 2)[1:]), where, what
+
+
+def _in_text(loc: tuple[str | int, ...], document: Document) -> KeyPath:
+    """The part of pydantic's location that the text has; names of union branches are no keys."""
+    path: KeyPath = ()
+    for part in loc:
+        if (*path, part) in document.values:
+            path = (*path, part)
+    return path
+
+
+def _known(path: KeyPath) -> list[str]:
+    """The keys that may stand at ``path``."""
+    model: type[BaseModel] = Recipe
+    for part in path:
+        if isinstance(part, str):
+            model = _model_in(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The options class somewhere in a type such as ``tuple[Step, ...]`` or ``Annotated[Data, ...] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for inner in get_args(annotation) if (model := _model_in(inner))), None)
+
+
+class _Written(GenerateJsonSchema):
+    """What is parsed from text (durations, sizes, shares) may be written as text."""
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        inner = super().function_before_schema(schema)
+        return {"anyOf": [inner, {"type": "string"}]} if inner.get("type") in ("number", "integer") else inner
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of recipes, the tuning choices included, for editors to complete and check by."""
+    from scrimp.tuning import plan
+
+    schema = Recipe.model_json_schema(schema_generator=_Written)
+    schema["$defs"]["Step"]["properties"]["tune"] = {
+        **plan.json_schema(), "description": Step.model_fields["tune"].description}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "scrimp recipe"}
