@@ -1,0 +1,1 @@
+"""Models in and out: resolving, validating, converting, loading, heads, exporting, cards."""
