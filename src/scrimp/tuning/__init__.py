@@ -1,0 +1,1 @@
+"""Tuning: what moves, how it moves, toward what; one trainer that owns the loop, and the guards that watch it."""

@@ -1,0 +1,532 @@
+"""The trainer: the one loop over optimizer steps, in plain PyTorch.
+
+A run is a plan of so many steps. Its budget may cut the plan, which is logged and kept to, so that the schedule still
+decays to its end; a kill costs what came after the last checkpoint, and the same call continues from there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
+
+import torch
+from pydantic import BaseModel, Field, model_validator
+from torch import nn
+
+from scrimp.core import interrupts
+from scrimp.core.budget import Meter
+from scrimp.core.errors import BudgetError, GuardError, ModelError, Stopped
+from scrimp.core.ledger import Ledger
+from scrimp.core.options import Options, Seconds
+from scrimp.core.progress import Bar, bar, warn
+from scrimp.core.workspace import fingerprint
+from scrimp.tuning.adapters import compute_dtype, load_trainable_state, trainable, trainable_state
+from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, fault, untrained
+from scrimp.tuning.memory import is_out_of_memory, return_freed
+from scrimp.tuning.objectives import Objective, TorchBatch
+from scrimp.tuning.optimizers import Optimizer, Schedule
+from scrimp.tuning.pace import Pace
+from scrimp.tuning.reproducible import RandomState, reproducible
+from scrimp.tuning.snapshots import Snapshot, Snapshots, optimizer_state, restore_optimizer
+from scrimp.tuning.stream import Stream
+from scrimp.tuning.work import Work
+
+if TYPE_CHECKING:
+    from scrimp.examples.templates import Encoded
+
+__all__ = ["CurvePoint", "TrainOptions", "TrainResult", "train"]
+
+_MORE = "declare more, or use a smaller batch_size"
+StoppedBy = Literal["plan", "patience", "time", "tokens", "memory"]
+
+
+class TrainOptions(Options):
+    """How long, in what portions, and how carefully.
+
+    Attributes:
+        epochs: passes over the data.
+        steps: optimizer steps instead of epochs.
+        batch_size: examples of an optimizer step.
+        micro_tokens: padded tokens that are computed at once; a step is cut into as many parts as this needs, which
+            changes memory and speed but not the result beyond rounding.
+        clip: the gradient's norm is cut to this.
+        seed: of the data's order, new weights and dropout.
+        patience: validations without a new best before the run stops.
+        validate_every: steps between validations; an epoch if left out.
+        checkpoint_every_s: seconds between checkpoints.
+        checkpoint_every_steps: steps between checkpoints, in place of seconds.
+        reserve_s: seconds of the time budget to leave for what comes after.
+    """
+
+    epochs: int = Field(default=3, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    micro_tokens: int = Field(default=2048, ge=1)
+    clip: float | None = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    patience: int | None = Field(default=None, ge=1)
+    validate_every: int | None = Field(default=None, ge=1)
+    checkpoint_every_s: Seconds = 30.0
+    checkpoint_every_steps: int | None = Field(default=None, ge=1)
+    reserve_s: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and "epochs" in self.model_fields_set:
+            raise ValueError("give 'epochs' or 'steps', not both")
+        return self
+
+
+class CurvePoint(Options):
+    """The state after an optimizer step.
+
+    Attributes:
+        step: updates made, this one included.
+        seconds: of training, earlier attempts included.
+        loss: of this step's batch before the update, in nats a trained token or row.
+        learning_rate: of this update.
+        validation: what ``validate`` returned after it, where it was called.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+    learning_rate: float
+    validation: float | None = None
+
+
+class TrainResult(Options):
+    """What a run did. The model it was given holds the best weights now.
+
+    Attributes:
+        curve: a point for each step.
+        steps: updates made.
+        planned: updates planned at first, before any budget cut them.
+        stopped_by: "plan" if all planned steps were made; else what ended or cut it.
+        best_step: updates behind the weights that were kept; the last without ``validate``, 0 if none was better
+            than the start.
+        validation_before, validation: before the first step, and of the weights that were kept.
+        seconds: of training, earlier attempts included.
+        tokens: trained on, without padding, repetitions counted.
+        trainable: parameters that moved.
+        warnings: for the person.
+    """
+
+    curve: tuple[CurvePoint, ...]
+    steps: int
+    planned: int
+    stopped_by: StoppedBy
+    best_step: int
+    validation_before: float | None
+    validation: float | None
+    seconds: float
+    tokens: int
+    trainable: int
+    warnings: tuple[str, ...]
+
+
+class _Position(BaseModel):
+    """Where a run stands: all that a continuation needs beside tensors and random states."""
+
+    first_plan: int
+    planned: int
+    micro_tokens: int
+    step: int = 0
+    cut_by: StoppedBy | None = None
+    stopped_by: StoppedBy | None = None
+    rewinds: int = 0
+    slowed: float = 1.0
+    seconds: float = 0.0
+    tokens: int = 0
+    validated_at: int = -1
+    validation_before: float | None = None
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0
+    pace: Pace = Pace()
+    curve: list[CurvePoint] = []
+    warnings: list[str] = []
+
+
+def train(
+    model: nn.Module, data: Sequence[Encoded], *, pad_id: int, objective: Objective, optimizer: Optimizer,
+    schedule: Schedule, options: TrainOptions, folder: Path, meter: Meter, ledger: Ledger | None = None,
+    validate: Callable[[], float] | None = None,
+) -> TrainResult:
+    """Train what moves in ``model`` and leave the best weights in it.
+
+    Args:
+        model: with an adapter attached; on the device it is to run on.
+        data: encoded examples; those without a trained token or label are left out, and that is warned of.
+        pad_id: fills short rows.
+        objective, optimizer, schedule: the methods.
+        options: how long, in what portions, how carefully.
+        folder: checkpoints go to ``folder/checkpoint``; the same call continues from the last one, to bit-identical
+            weights where no time or memory budget interferes. A finished run is not run again.
+        meter: its time, token and memory budgets are kept; tokens and operations are charged to it.
+        ledger: where the run's events are written.
+        validate: measures ``model`` (in evaluation mode); lower is better. Called before the first step, every
+            ``validate_every`` steps and at the end.
+
+    Raises:
+        GuardError: a fault that would make the result silently wrong.
+        BudgetError: not even one step fits in the budget or in memory.
+        WorkspaceError: ``folder`` cannot be written, or holds another run.
+        Stopped: a person asked to stop; the run is saved.
+    """
+    moving = trainable(model)
+    if not moving:
+        raise ModelError("nothing of this model can move", fix="attach an adapter before training")
+    with reproducible(options.seed, next(iter(moving.values())).device):
+        run = _Run(model, data, pad_id, objective, optimizer, schedule, options, Path(folder), meter, ledger, validate)
+        return run.go()
+
+
+@dataclass
+class _Run:
+    model: nn.Module
+    data: Sequence[Encoded]
+    pad_id: int
+    objective: Objective
+    method: Optimizer
+    schedule: Schedule
+    options: TrainOptions
+    folder: Path
+    meter: Meter
+    ledger: Ledger | None
+    validate: Callable[[], float] | None
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    over_memory: bool = False
+
+    # -- setting out ---------------------------------------------------------------------------------------------
+
+    def __post_init__(self) -> None:
+        options = self.options
+        silent = set(untrained(self.data, self.objective))
+        kept = [example for i, example in enumerate(self.data) if i not in silent]
+        self.stream = Stream(kept, batch_size=options.batch_size, seed=options.seed, pad_id=self.pad_id)
+        steps = options.steps or options.epochs * self.stream.steps_per_epoch
+        self.at = _Position(first_plan=steps, planned=steps, micro_tokens=options.micro_tokens)
+        if silent:
+            rows = ", ".join(str(self.data[i].row) for i in sorted(silent)[:5])
+            self.warn(f"{len(silent)} of {len(self.data)} examples have no trained token or label and are left out "
+                      f"(rows {rows}{' ...' if len(silent) > 5 else ''})")
+        self.moving = trainable(self.model)
+        self.device = next(iter(self.moving.values())).device
+        self.dtype = compute_dtype(self.model)
+        self.work = Work.of(self.model)
+        self.dead = DeadGradient(self.moving)
+        self.validate_every = options.validate_every or self.stream.steps_per_epoch
+        self.optimizer = self.method.build(self.moving.items(), steps)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.snapshots = Snapshots(self.folder / "checkpoint", self.identity(kept))
+
+    def identity(self, kept: Sequence[Encoded]) -> str:
+        """Of all that decides the result, the frozen weights excepted: these are in the folder's own address."""
+        cosmetic = {"checkpoint_every_s", "checkpoint_every_steps", "reserve_s"}
+        return fingerprint({
+            "options": self.options.model_dump(mode="json", exclude=cosmetic),
+            "methods": [[type(m).__name__, m.model_dump(mode="json")]
+                        for m in (self.objective, self.method, self.schedule)],
+            "data": [[example.ids, example.trained, example.target] for example in kept],
+            "moving": {name: list(p.shape) for name, p in self.moving.items()},
+            "precision": str(self.dtype), "pad_id": self.pad_id, "validated": self.validate is not None,
+        })
+
+    def go(self) -> TrainResult:
+        self.model.train()
+        self.set_out()
+        while self.at.stopped_by is None:
+            with bar("training", self.at.planned - self.at.step) as shown:
+                self.follow_plan(shown)
+            if self.at.stopped_by is not None:
+                self.close()
+        return self.result()
+
+    def set_out(self) -> None:
+        """Continue from the last checkpoint, or make the plan and validate and save the start."""
+        self.began = self.saved_at = time.monotonic()
+        if (snapshot := self.snapshots.latest()) is not None:
+            self.restore(snapshot)
+            self.log("continued", step=self.at.step, planned=self.at.planned)
+            return
+        if self.snapshots.damaged:
+            self.warn("all checkpoints were damaged; the run started again")
+        self.log("started", planned=self.at.planned, steps_per_epoch=self.stream.steps_per_epoch,
+                 trainable=self.work.moving, precision=str(self.dtype).removeprefix("torch."),
+                 options=self.options.model_dump(mode="json"))
+        self.cut_to_tokens()
+        if self.validate:
+            self.measure()
+        self.save()
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def follow_plan(self, shown: Bar) -> None:
+        """Step until the run is over or its plan is cut, which changes the bar's total."""
+        planned = self.at.planned
+        while self.at.stopped_by is None and self.at.planned == planned:
+            if interrupts.stop_requested():
+                self.stop()
+            if (ended := self.spent()) is not None:
+                self.end(ended)
+                return
+            before = self.at.step
+            self.step()
+            shown.advance(self.at.step - before, f"loss {self.at.curve[-1].loss:.3f}" if self.at.curve else "")
+
+    def step(self) -> None:
+        """One update with what follows from it, or a rewind."""
+        started, warming = time.monotonic(), self.at.step == 0
+        loss, norm = self.gradient()
+        if (reason := fault(loss, norm, [point.loss for point in self.at.curve])) is not None:
+            self.rewind(reason)
+            return
+        self.dead.see()
+        rate = self.update()
+        self.at.step += 1
+        self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
+        if not warming:
+            self.at.pace.record(time.monotonic() - started)
+        self.cut_to_time()
+        last = self.at.step >= self.at.planned
+        if self.validate and (last or self.at.step % self.validate_every == 0):
+            self.measure()
+        if last:
+            self.at.stopped_by = self.at.cut_by or "plan"
+        elif self.at.stopped_by is None and self.checkpoint_due():
+            self.save()
+
+    def gradient(self) -> tuple[float, float]:
+        """Leave this step's mean gradient in the parameters; returns the mean loss and the norm before clipping."""
+        random = RandomState.now()
+        while True:
+            try:
+                return self.accumulate()
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            random.put_back()
+            if not self.shrink("out of memory"):
+                raise BudgetError("a single example does not fit in memory",
+                                  why=f"the longest has {self.longest()} tokens",
+                                  fix="shorten the examples, or use a smaller model or rank")
+
+    def accumulate(self) -> tuple[float, float]:
+        """Sum the micro-batches' gradients, then divide by the step's count, so that how it is cut changes nothing."""
+        total, count, padded = 0.0, 0, 0
+        self.optimizer.zero_grad(set_to_none=True)
+        for batch in self.stream.batches(self.at.step, self.at.micro_tokens):
+            on_device = TorchBatch.of(batch, self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+                loss = self.objective.loss(self.model, on_device)
+            self.over_memory |= self.meter.out_of() == "memory"
+            if loss.count:
+                loss.total.backward()
+                total, count = total + float(loss.total.detach()), count + loss.count
+            padded += on_device.input_ids.numel()
+        if not count:
+            raise GuardError(f"nothing is trained in step {self.at.step + 1}",
+                             where=f"rows {self.stream.rows(self.at.step)}", why="the objective counts nothing in it",
+                             fix="see what is trained with: scrimp inspect")
+        self.charge(padded, count)
+        for parameter in self.moving.values():
+            if parameter.grad is not None:
+                parameter.grad /= count
+        norm = nn.utils.clip_grad_norm_(self.moving.values(), self.options.clip or math.inf)
+        return total / count, float(norm)
+
+    def update(self) -> float:
+        """Move the weights; returns the learning rate of the first group."""
+        factor = self.at.slowed * self.schedule.factor(self.at.step, self.at.planned)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimizer.step()
+        return self.rates[0] * factor
+
+    def rewind(self, reason: str) -> None:
+        """Go back to the last checkpoint with the learning rate halved."""
+        rewinds, slowed, at_step, warnings = self.at.rewinds + 1, self.at.slowed / 2, self.at.step + 1, self.at.warnings
+        snapshot = self.snapshots.latest()
+        if rewinds > MAX_REWINDS or snapshot is None:
+            raise GuardError(f"the run does not hold: in step {at_step} {reason}",
+                             why=f"it was rewound {rewinds - 1} times, each with half the learning rate",
+                             fix="choose a much smaller learning_rate, or look for broken examples")
+        self.optimizer.zero_grad(set_to_none=True)
+        self.restore(snapshot, spent=(self.seconds(), self.at.tokens))
+        self.at.rewinds, self.at.slowed, self.at.warnings = rewinds, slowed, warnings
+        self.warn(f"in step {at_step} {reason}: rewound to step {self.at.step}, learning rate times {slowed:g}")
+        self.log("rewound", reason=reason, at=at_step, to=self.at.step, slowed=slowed)
+        self.save()
+
+    # -- validation ----------------------------------------------------------------------------------------------
+
+    def measure(self) -> None:
+        """Validate, keep the weights if they are the best so far, and count the waiting."""
+        assert self.validate is not None
+        started = time.monotonic()
+        self.model.eval()
+        with torch.no_grad():
+            value = float(self.validate())
+        self.model.train()
+        if not math.isfinite(value):
+            raise GuardError(f"the validation after step {self.at.step} is {value}",
+                             fix="choose a smaller learning_rate, or look into the validation rows")
+        self.at.pace.validation_s, self.at.validated_at = time.monotonic() - started, self.at.step
+        self.log("validated", step=self.at.step, value=value)
+        if self.at.curve:
+            self.at.curve[-1] = self.at.curve[-1].model_copy(update={"validation": value})
+        else:
+            self.at.validation_before = value
+        if self.at.best is None or value < self.at.best:
+            self.at.best, self.at.best_step, self.at.waited = value, self.at.step, 0
+            self.best_state = trainable_state(self.model)
+        else:
+            self.at.waited += 1
+            if self.options.patience and self.at.waited >= self.options.patience:
+                self.at.stopped_by = "patience"
+
+    # -- budgets -------------------------------------------------------------------------------------------------
+
+    def spent(self) -> StoppedBy | None:
+        """The budget that one more step and the closing would break; memory is first met with smaller parts."""
+        ended = self.meter.out_of(self.at.pace.next_s() + self.options.reserve_s)
+        if ended == "memory" or self.over_memory:
+            self.over_memory = False
+            return None if self.shrink("memory budget") else "memory"
+        return ended  # type: ignore[return-value]
+
+    def cut_to_tokens(self) -> None:
+        """Plan no more steps than the token budget pays for."""
+        left, planned = _tokens_left(self.meter), 0
+        while planned < self.at.planned and (left := left - self.stream.tokens(planned)) >= 0:
+            planned += 1
+        self.cut(planned, "tokens")
+
+    def cut_to_time(self) -> None:
+        """Plan no more steps than there is time for: once the pace is known, and again at each tenth of the plan."""
+        left = self.meter.remaining_s() - self.options.reserve_s
+        due = len(self.at.pace.steps) == 3 or self.at.step % max(self.at.planned // 10, 1) == 0
+        if self.at.pace.known and due and math.isfinite(left):
+            fitting = self.at.pace.fitting(left, validate_every=self.validate_every,
+                                           save_every_s=self.options.checkpoint_every_s)
+            self.cut(self.at.step + fitting, "time")
+
+    def cut(self, planned: int, budget: StoppedBy) -> None:
+        if planned >= self.at.planned:
+            return
+        if planned == 0:
+            raise BudgetError(f"not one step fits in the {budget} budget", fix=_MORE)
+        self.log("cut", budget=budget, step=self.at.step, planned=self.at.planned, to=planned)
+        self.at.planned, self.at.cut_by = planned, budget
+
+    def shrink(self, reason: str) -> bool:
+        """Compute half as much at once, unless that is a single example already."""
+        if self.at.micro_tokens <= self.longest():
+            return False
+        self.optimizer.zero_grad(set_to_none=True)
+        return_freed()
+        largest = min(self.at.micro_tokens, self.options.batch_size * self.longest())
+        self.at.micro_tokens = max(largest // 2, self.longest())
+        self.log("shrunk", reason=reason, micro_tokens=self.at.micro_tokens)
+        return True
+
+    def longest(self) -> int:
+        return max(self.stream.lengths)
+
+    def charge(self, padded: int, predicted: int) -> None:
+        tokens = self.stream.tokens(self.at.step)
+        self.at.tokens += tokens
+        self.meter.charge(tokens_forward=tokens, tokens_backward=tokens, flops=self.work.flops(padded, predicted))
+
+    # -- keeping -------------------------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        return self.at.seconds + time.monotonic() - self.began
+
+    def checkpoint_due(self) -> bool:
+        if self.options.checkpoint_every_steps:
+            return self.at.step % self.options.checkpoint_every_steps == 0
+        return time.monotonic() - self.saved_at >= self.options.checkpoint_every_s
+
+    def save(self) -> None:
+        started = time.monotonic()
+        random, (tensors, facts) = RandomState.now(), optimizer_state(self.optimizer)
+        position = self.at.model_copy(update={"seconds": self.seconds()})
+        self.snapshots.save(Snapshot(
+            {**{f"now.{name}": t for name, t in trainable_state(self.model).items()},
+             **{f"best.{name}": t for name, t in self.best_state.items()},
+             **{f"optimizer.{name}": t for name, t in tensors.items()},
+             **{f"random.{name}": t for name, t in random.tensors.items()}},
+            {"position": position.model_dump(mode="json"), "optimizer": facts, "random": dict(random.facts)}))
+        self.saved_at = time.monotonic()
+        self.at.pace.saving_s = self.saved_at - started
+
+    def restore(self, snapshot: Snapshot, spent: tuple[float, int] | None = None) -> None:
+        """Take up a checkpoint; ``spent`` (seconds, tokens) stays on the account when it is a rewind."""
+        load_trainable_state(self.model, snapshot.under("now"))
+        self.best_state = snapshot.under("best")
+        restore_optimizer(self.optimizer, snapshot.under("optimizer"), snapshot.facts["optimizer"])
+        RandomState(snapshot.under("random"), snapshot.facts["random"]).put_back()
+        self.at = _Position.model_validate(snapshot.facts["position"])
+        if spent:
+            self.at.seconds, self.at.tokens = spent
+        self.began = time.monotonic()
+
+    def stop(self) -> NoReturn:
+        self.save()
+        self.log("interrupted", step=self.at.step)
+        raise Stopped(f"stopped after step {self.at.step} of {self.at.planned}, saved",
+                      where=str(self.snapshots.folder), fix="the same command continues from here")
+
+    def end(self, reason: StoppedBy) -> None:
+        """A budget ends the run here: the time for this validation was kept."""
+        if self.at.step == 0:
+            raise BudgetError(f"not one step fits in the {reason} budget", fix=_MORE)
+        if self.validate and self.at.validated_at != self.at.step:
+            self.measure()
+        self.at.stopped_by = reason
+
+    def close(self) -> None:
+        """Say and save how the run ended, so that it is not run again."""
+        if self.validate and self.at.best_step == 0:
+            self.warn("no step was better on validation than the start: the weights are those of the start")
+        self.save()
+
+    def result(self) -> TrainResult:
+        """Put the best weights into the model, and tell what was done."""
+        assert self.at.stopped_by is not None
+        if self.best_state:
+            load_trainable_state(self.model, self.best_state)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.eval()
+        result = TrainResult(
+            curve=tuple(self.at.curve), steps=self.at.step, planned=self.at.first_plan, stopped_by=self.at.stopped_by,
+            best_step=self.at.best_step if self.validate else self.at.step, validation=self.at.best,
+            validation_before=self.at.validation_before, seconds=self.seconds(), tokens=self.at.tokens,
+            trainable=self.work.moving, warnings=tuple(self.at.warnings))
+        self.log("finished", **result.model_dump(mode="json", exclude={"curve"}))
+        return result
+
+    def log(self, event: str, **facts: object) -> None:
+        if self.ledger:
+            self.ledger.write(f"train {event}", **facts)
+
+    def warn(self, text: str) -> None:
+        if text not in self.at.warnings:
+            self.at.warnings.append(text)
+            warn(text)
+
+
+def _tokens_left(meter: Meter | None) -> float:
+    """Tokens left of the tightest token budget, of this part or of those around it."""
+    left = math.inf
+    while meter is not None:
+        if meter.budget.tokens is not None:
+            left = min(left, meter.budget.tokens - meter.bill().tokens_backward)
+        meter = meter.parent
+    return left

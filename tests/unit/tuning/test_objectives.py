@@ -1,0 +1,102 @@
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+from scrimp.core.registry import build
+from scrimp.examples import batching
+from scrimp.examples.templates import Encoded
+from scrimp.tuning.adapters import trainable
+from scrimp.tuning.objectives import TorchBatch
+
+
+def batch_of(data, pad_id=0):
+    return TorchBatch.of(batching.collate(data, pad_id=pad_id), torch.device("cpu"))
+
+
+def reference(model, batch):
+    """The textbook loss: all logits, shifted, masked."""
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.float()
+    losses = F.cross_entropy(logits[:, :-1].transpose(1, 2), batch.input_ids[:, 1:], reduction="none")
+    return (losses * batch.trained[:, 1:]).sum()
+
+
+def gradients(model, total):
+    moving = trainable(model)
+    return torch.cat([g.flatten() for g in torch.autograd.grad(total, list(moving.values()))])
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_sft_equals_the_loss_of_all_logits(causal, data, adapter, chunk):
+    model, batch = build("adapter", adapter).attach(causal), batch_of(data)
+    with torch.no_grad():
+        for p in trainable(model).values():
+            p.add_(torch.randn_like(p) * 0.02)
+    objective = build("objective", "sft", {"chunk": chunk})
+    loss, wanted = objective.loss(model, batch), reference(model, batch)
+    assert objective._plain[model]
+    assert loss.count == 3 * len(data)
+    assert loss.total.item() == pytest.approx(wanted.item(), rel=1e-5)
+    ours, theirs = gradients(model, loss.total), gradients(model, wanted)
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+def test_sft_without_gradients_is_the_same_number(causal, data):
+    batch, objective = batch_of(data), build("objective", "sft", {"chunk": 4})
+    with torch.no_grad():
+        loss = objective.loss(causal, batch)
+        assert loss.total.item() == pytest.approx(reference(causal, batch).item(), rel=1e-5)
+    assert not loss.total.requires_grad
+
+
+def test_a_model_that_caps_its_logits_takes_its_own_way(data):
+    torch.manual_seed(0)
+    config = Gemma2Config(vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=1, head_dim=16,
+                          num_attention_heads=2, num_key_value_heads=1, final_logit_softcapping=0.1)
+    model, batch = build("adapter", "lora").attach(Gemma2ForCausalLM(config)), batch_of(data)
+    objective = build("objective", "sft")
+    loss = objective.loss(model, batch)
+    assert not objective._plain[model]
+    assert loss.total.item() == pytest.approx(reference(model, batch).item(), rel=1e-5)
+
+
+def test_the_probe_leaves_gradients_under_autocast(causal, data):
+    model, batch = build("adapter", "lora").attach(causal.to(torch.bfloat16)), batch_of(data)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = build("objective", "sft").loss(model, batch)
+    loss.total.backward()
+    assert all(p.grad is not None and p.grad.any() for n, p in trainable(model).items() if "lora_B" in n)
+
+
+def test_a_trained_first_token_has_nothing_to_predict_it(causal):
+    data = [Encoded(ids=[5, 6, 7], trained=[True, False, True], target=None, row=0, truncated=False)]
+    objective = build("objective", "sft")
+    assert objective.loss(causal, batch_of(data)).count == objective.supervised(data[0]) == 1
+
+
+def test_padding_changes_nothing(causal, data):
+    objective = build("objective", "sft")
+    together = objective.loss(causal, batch_of(data)).total.item()
+    apart = sum(objective.loss(causal, batch_of([one])).total.item() for one in data)
+    assert together == pytest.approx(apart, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_classify_is_the_summed_cross_entropy(pooled, data, smoothing):
+    batch = batch_of(data)
+    loss = build("objective", "classify", {"label_smoothing": smoothing}).loss(pooled, batch)
+    logits = pooled(batch.input_ids, batch.attention_mask)
+    p = F.log_softmax(logits, -1)
+    wanted = -((1 - smoothing) * p[range(len(data)), batch.targets] + smoothing * p.mean(-1)).sum()
+    assert loss.count == len(data)
+    assert loss.total.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_classify_leaves_out_rows_without_a_label(pooled, data):
+    objective = build("objective", "classify")
+    bare = Encoded(ids=[5, 6], trained=[False, False], target=None, row=99, truncated=False)
+    assert objective.supervised(bare) == 0
+    with_bare, without = objective.loss(pooled, batch_of([*data, bare])), objective.loss(pooled, batch_of(data))
+    assert with_bare.count == without.count == len(data)
+    assert with_bare.total.item() == pytest.approx(without.total.item(), rel=1e-5)
