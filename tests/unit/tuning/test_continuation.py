@@ -24,10 +24,10 @@ def same(one, other):
 def test_sigkill_in_a_step_and_while_saving(causal_folder, tmp_path):
     unbroken = killable.run(causal_folder, tmp_path / "unbroken")
     ends = {}
-    for where in ("loss:8", "save:9", "loss:4", "never"):
+    for where in ("loss:8", "save:5", "loss:4", "never"):
         command = [sys.executable, killable.__file__, causal_folder, tmp_path / "killed", tmp_path / "out", where]
         ends[where] = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
-    assert ends == {"loss:8": -signal.SIGKILL, "save:9": -signal.SIGKILL, "loss:4": -signal.SIGKILL, "never": 0}
+    assert ends == {"loss:8": -signal.SIGKILL, "save:5": -signal.SIGKILL, "loss:4": -signal.SIGKILL, "never": 0}
     assert same(load_file(tmp_path / "out"), unbroken)
 
 
