@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 from scrimp.core.budget import Budget
 from scrimp.core.errors import OptionError, WorkspaceError
 from scrimp.core.options import Bytes, Options
+from scrimp.core.progress import say
 from scrimp.core.workspace import Step, Workspace, atomic_write
 from scrimp.evaluation.outcome import InspectedRow, Outcome, Score
 from scrimp.recipes.fields import Based, Controls, Limit, Names, Pairs, Rungs, Settings, Shape, Source, Strictness
@@ -145,7 +146,7 @@ class Fit(Learn, Controls, Rungs):
 
     examples = (
         "scrimp fit reviews.csv --budget 10m --out run",
-        "scrimp fit train.jsonl --test test.jsonl --model org/model --budget time=1h,memory=8GiB --out run",
+        "scrimp fit train.jsonl --test test.jsonl --budget time=1h,memory=8GiB --out run",
     )
 
     budget: Limit = Field("10m", validate_default=True, description=(
@@ -167,7 +168,7 @@ class Tune(Learn):
     rest = "method"
     examples = (
         "scrimp tune train.jsonl --out run --adapter lora --rank 16 --epochs 3",
-        "scrimp tune train.csv --out run --adapter full --learning-rate 1e-5 --schedule wsd --budget 30m",
+        "scrimp tune train.csv --out run --adapter full --learning-rate 1e-5",
     )
 
     budget: Limit = Field(
@@ -213,8 +214,11 @@ class OnRun(Verb, Strictness):
         from scrimp.examples.formats import read
 
         layout = Outcome.load(self.run / "scores.json").data.layout
-        return read(self.data, layout=layout, columns=self.columns, on_bad_row=self.on_bad_row,
-                    require_target=require_target)
+        examples = read(self.data, layout=layout, columns=self.columns, on_bad_row=self.on_bad_row,
+                        require_target=require_target)
+        for note in examples.notes:
+            say(note)
+        return examples
 
     def _predictor(self) -> Predictor:
         from scrimp.serving.predictors import load_predictor
@@ -225,7 +229,8 @@ class OnRun(Verb, Strictness):
 class Predict(OnRun):
     """Predict with a finished run: one JSON line a row, in order.
 
-    A line has the number of the row (from 0) and a label with the probabilities of all labels, or a text.
+    A line has the number of the row (from 0) and a label with the probabilities of all labels, or a text. Where bad
+    rows are left out, the others are numbered on, and each line names the source of its row.
     """
 
     examples = ("scrimp predict run new.csv", "scrimp predict run new.jsonl --out predictions.jsonl")
@@ -234,8 +239,10 @@ class Predict(OnRun):
 
     def do(self) -> list[dict[str, Any]]:
         examples = self._rows(require_target=False)
+        places = [{"row": row, "source": source} if self.on_bad_row == "skip" else {"row": row}
+                  for row, source in enumerate(examples.sources)]
         predictions = self._predictor().predict(examples.rows)
-        lines = [{"row": row, **prediction} for row, prediction in enumerate(predictions)]
+        lines = [{**place, **prediction} for place, prediction in zip(places, predictions, strict=True)]
         if self.out:
             atomic_write(self.out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         return lines
@@ -459,8 +466,10 @@ VERBS: dict[str, type[Verb]] = {verb.named(): verb for verb in (
 def function(verb: type[Verb]) -> Callable[..., Any]:
     """The verb as a Python function, its signature and docstring made from the fields."""
     def ask(*given: Any, **options: Any) -> Any:
-        bound = signature.bind(*given, **options).arguments
-        return verb.ask(**{**bound, **bound.pop(verb.rest or "", {})})
+        if len(given) > len(verb.positional):
+            raise OptionError(f"takes {len(verb.positional)} arguments without a name, not {len(given)}",
+                              where=f"scrimp.{verb.named()}", fix=f"name the options: {', '.join(verb.listed())}")
+        return verb.ask(**dict(zip(verb.positional, given, strict=False)), **options)
 
     kinds = signatures.Parameter
     parameters = [
@@ -469,11 +478,11 @@ def function(verb: type[Verb]) -> Callable[..., Any]:
         for name, field in verb.listed().items()]
     if verb.rest:
         parameters.append(kinds(verb.rest, kinds.VAR_KEYWORD))
-    signature = signatures.Signature(parameters, return_annotation=signatures.signature(verb.do).return_annotation)
     listed = "\n".join(f"    {name}: {field.description}" for name, field in verb.listed().items())
     ask.__doc__ = f"{signatures.cleandoc(verb.__doc__ or '')}\n\nArgs:\n{listed}\n"
     ask.__name__ = ask.__qualname__ = verb.named()
-    ask.__signature__ = signature  # type: ignore[attr-defined]
+    returned = signatures.signature(verb.do).return_annotation
+    ask.__signature__ = signatures.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
     return ask
 
 

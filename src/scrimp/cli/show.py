@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic_core import to_jsonable_python
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -43,28 +43,30 @@ def show(request: Verb, result: Any, *, as_json: bool) -> None:
         _SHOWN[type(request)](request, result)
 
 
-def _out() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+def _draw(table: RenderableType) -> None:
+    """A table, as wide as the terminal; single lines are printed plainly, so that no path is broken."""
+    Console(highlight=False).print(table)
 
 
 def _fitted(request: Fit | Tune, outcome: Outcome) -> None:
     _outcome(outcome)
     for name, what in (("report.html", "the report"), ("recipe.yaml", "the recipe"), ("scores.json", "all numbers"),
                        ("model", "the model")):
-        _out().print(f"{what:<12}{request.out / name}", markup=False)
-    _out().print(f"\nto predict:  {outcome.predict}", markup=False)
+        print(f"{what:<13}{request.out / name}")
+    print(f"to predict:  {outcome.predict}")
 
 
 def _ran(request: Run, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         _outcome(outcome)
-        _out().print(f"to predict:  {outcome.predict}\n", markup=False)
+        print(f"to predict:  {outcome.predict}\n")
 
 
 def _outcome(outcome: Outcome) -> None:
     from scrimp.reports import terminal
 
-    _out().print(terminal.table(outcome))
+    _draw(terminal.table(outcome))
+    print()
 
 
 def _predicted(request: Predict, lines: Sequence[dict[str, Any]]) -> None:
@@ -79,18 +81,17 @@ def _evaluated(request: Evaluate, scores: Sequence[Score]) -> None:
     table = Table("metric", "score", "95 % interval", "rows", box=None, pad_edge=False)
     for score in scores:
         table.add_row(score.metric, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}", str(score.n))
-    _out().print(table)
+    _draw(table)
 
 
 def _inspected(request: Inspect, found: Inspection) -> None:
-    console = _out()
+    console = Console(highlight=False, soft_wrap=True)
     for row in found.rows:
         console.print(row.source, style="bold", markup=False)
-        console.print(_tokens(row.tokens, row.trained, coloured=console.color_system is not None))
-        console.print()
+        console.print(_tokens(row.tokens, row.trained, coloured=console.color_system is not None), end="\n\n")
     share = found.trained_tokens / found.tokens if found.tokens else 0.0
-    console.print(f"{found.rows_in_all} rows, {found.tokens} tokens, {found.trained_tokens} of them trained "
-                  f"({share:.1%}); the longest row has {found.longest}, {found.truncated} are cut", markup=False)
+    print(f"{found.rows_in_all} rows, {found.tokens} tokens, {found.trained_tokens} of them trained "
+          f"({share:.1%}); the longest row has {found.longest}, {found.truncated} are cut")
 
 
 def _tokens(tokens: Sequence[str], trained: Sequence[bool], *, coloured: bool) -> Text:
@@ -105,7 +106,7 @@ def _tokens(tokens: Sequence[str], trained: Sequence[bool], *, coloured: bool) -
 
 
 def _exported(request: Export, folder: Any) -> None:
-    _out().print(f"{request.form} in {folder}", markup=False)
+    print(f"{request.form} in {folder}")
 
 
 def _listed(request: Methods, pages: Sequence[MethodPage]) -> None:
@@ -115,20 +116,18 @@ def _listed(request: Methods, pages: Sequence[MethodPage]) -> None:
     table = Table("family", "name", "what it is", "options", box=None, pad_edge=False)
     for page in pages:
         table.add_row(page.family, page.name, escape(page.summary), ", ".join(o.name for o in page.options))
-    Console(highlight=False).print(table)
+    _draw(table)
 
 
 def _page(page: MethodPage) -> None:
-    console = _out()
-    console.print(f"{page.family} {page.name}", style="bold")
-    console.print(f"\n{page.text}\n", markup=False)
+    print(f"{page.family} {page.name}\n\n{page.text}\n")
     table = Table("option", "type", "default", "", box=None, pad_edge=False)
     for option in page.options:
         table.add_row(option.name, escape(option.type), escape(str(option.default)), escape(option.description))
     if page.options:
-        console.print(table)
+        _draw(table)
     for language, call in page.calls.items():
-        console.print(f"\n{language}:\n  {call}", markup=False)
+        print(f"\n{language}:\n  {call}")
 
 
 def _schema(request: Schema, schema: dict[str, Any]) -> None:
@@ -145,12 +144,11 @@ def _cleaned(request: Clean, found: Cleaning) -> None:
         state = "freed" if step.path in gone else "" if step.finished else "unfinished"
         used = time.strftime("%F %R", time.localtime(step.used_at))
         table.add_row(step.path.name, f"{step.bytes / 1e6:.1f}", used, state)
-    console = _out()
     if found.steps:
-        console.print(table)
+        _draw(table)
     held, freed = (sum(step.bytes for step in steps) / 1e6 for steps in (found.steps, found.freed))
-    console.print(f"{found.workspace}: {len(found.steps)} steps, {held:.1f} MB" + (
-        f"; freed {freed:.1f} MB" if request.yes else "; --yes frees them" if found.steps else ""), markup=False)
+    ending = f"; freed {freed:.1f} MB" if request.yes else "; --yes frees them" if found.steps else ""
+    print(f"{found.workspace}: {len(found.steps)} steps, {held:.1f} MB{ending}")
 
 
 _SHOWN: dict[type[Verb], Callable[..., None]] = {

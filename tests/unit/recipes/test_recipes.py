@@ -49,7 +49,8 @@ def test_a_valid_recipe(recipe) -> None:
 
 
 @pytest.mark.parametrize(("text", "train", "time"), [
-    ("data: a.csv", "a.csv", None), ("data: a.csv\nbudget: 90", "a.csv", 90), ("data: {train: hub:x}\nbudget: 1h", "hub:x", 3600),
+    ("data: a.csv", "a.csv", None), ("data: a.csv\nbudget: 90", "a.csv", 90),
+    ("data: {train: hub:x}\nbudget: 1h", "hub:x", 3600),
 ])
 def test_short_forms(recipe, text: str, train: str, time: float | None) -> None:
     read = recipe(text)
@@ -117,8 +118,9 @@ def test_what_a_recipe_leaves_out_is_the_verbs_default(recipe, tmp_path: Path) -
 def test_a_written_recipe_asks_for_the_same(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (tmp_path / "no").mkdir()
-    asked = Fit.parse({"data": str(tmp_path / "train.csv"), "test": "hub:x", "out": str(run), "seed": 7, "model": str(tmp_path / "no"),
-                       "columns": {"text": "on", "label": "1e-4"}, "instruction": "Say: yes\nor no", "budget": "5m"})
+    asked = Fit.parse({
+        "data": str(tmp_path / "train.csv"), "test": "hub:x", "out": str(run), "seed": 7, "model": str(tmp_path / "no"),
+        "columns": {"text": "on", "label": "1e-4"}, "instruction": "Say: yes\nor no", "budget": "5m"})
     writing.write(asked, {"fit": {"rungs": ["frozen-features"]}}, run / "recipe.yaml")
     (call,) = calls(load(run / "recipe.yaml"), run, run)
     again = Fit.parse(call.options)
@@ -148,42 +150,46 @@ def test_the_json_schema_accepts_what_is_accepted() -> None:
     assert schema["required"] == ["data"]
 
 
-NOISE = ["&a", "*a", "!!int", "{", "}", "[", "]", ":", "- ", "\t", "\n", "\x00", "\ud800", "🎉", "%YAML 9.9", "---", "? ", "|", "'", '"', "<<: ",
-         "null", "1e999", "9" * 40, "\u2028", "#", ",", "true", "\\", "@"]
+NOISE = ["&a", "*a", "!!int", "{", "}", "[", "]", ":", "- ", "\t", "\n", "\x00", "\ud800", "🎉", "%YAML 9.9", "---",
+         "? ", "|", "'", '"', "<<: ", "null", "1e999", "9" * 40, "\u2028", "#", ",", "true", "\\", "@"]
 
 
 def corrupted(seed: int) -> bytes:
-    """The valid recipe with a few random cuts, swaps, insertions and flipped bytes."""
+    """The valid recipe with a few random cuts, repetitions and insertions, and perhaps a flipped byte."""
     dice, text = random.Random(seed), VALID
     for _ in range(dice.randint(1, 4)):
         at, length = dice.randrange(len(text) + 1), dice.randint(0, 8)
-        text = dice.choice([
-            lambda: text[:at] + text[at + length:], lambda: text[:at] + dice.choice(NOISE) + text[at:],
-            lambda: text[:at] + text[at:at + length] + text[at:], lambda: text[:at] + dice.choice(NOISE) + text[at + length:],
-        ])()
+        put = dice.choice(["", text[at:at + length] * 2, dice.choice(NOISE), dice.choice(NOISE) + text[at:at + length]])
+        text = text[:at] + put + text[at + length:]
     data = bytearray(text.encode("utf-8", "surrogatepass"))
-    if data and dice.random() < 0.3:
+    if dice.random() < 0.3:
         data[dice.randrange(len(data))] = dice.randrange(256)
     return bytes(data)
 
 
+def attempt(path: Path) -> str:
+    """Read a recipe and everything it asks for; "" or the error's message."""
+    try:
+        for call in calls(load(path), path.parent, path.parent / "out"):
+            {"fit": Fit, "tune": Tune}[call.verb].parse(call.options)
+        return ""
+    except ScrimpError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("block", range(4))
 def test_corrupted_recipes_are_read_or_refused(tmp_path: Path, block: int) -> None:
-    path, outcomes = tmp_path / "recipe.yaml", {True: 0, False: 0}
+    path, told = tmp_path / "recipe.yaml", []
     for seed in range(block * 100, block * 100 + 100):
         path.write_bytes(corrupted(seed))
-        try:
-            for call in calls(load(path), tmp_path, tmp_path / "out"):
-                {"fit": Fit, "tune": Tune}[call.verb].parse(call.options)
-            outcomes[True] += 1
-        except ScrimpError as error:
-            assert error.where
-            outcomes[False] += 1
-    assert min(outcomes.values()) > 2
+        told.append(attempt(path))
+    assert all("recipe.yaml" in message for message in told if message)
+    assert 2 < told.count("") < 98
 
 
-JSONISH = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-                       lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6)
+JSONISH = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -191,7 +197,4 @@ JSONISH = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() |
 def test_any_value_anywhere_is_read_or_refused(tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(json.dumps({"data": "a.csv", key: value}), encoding="utf-8")
-    try:
-        assert load(path).data.train
-    except ScrimpError as error:
-        assert "recipe.yaml" in str(error)
+    assert "recipe.yaml" in (attempt(path) or "recipe.yaml")

@@ -12,7 +12,8 @@ from scrimp.core.errors import OptionError
 from scrimp.recipes import yamltext
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-10**18, 10**18) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | st.integers(-10**18, 10**18) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
 
 
@@ -23,8 +24,10 @@ def test_what_is_dumped_is_read_back(value: object) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [
     ("1e-4", 1e-4), ("5", 5), ("-2.5", -2.5), ("no", "no"), ("on", "on"), ("true", True), ("False", False), ("~", None),
-    ("null", None), ("10:30", "10:30"), ("2024-01-01", "2024-01-01"), ("0x1F", "0x1F"), ("'5'", "5"), ("1" * 5000, "1" * 5000),
-    ("[a, 1]", ["a", 1]), ("{a: {b: 1}}", {"a": {"b": 1}}), ("", None), ("# only a comment", None), ("مرحبا 🎉", "مرحبا 🎉"),
+    ("null", None), ("10:30", "10:30"), ("2024-01-01", "2024-01-01"), ("0x1F", "0x1F"), ("'5'", "5"),
+    ("1" * 5000, "1" * 5000), ("[a, 1]", ["a", 1]), ("{a: {b: 1}}", {"a": {"b": 1}}), ("", None),
+    ("# only a comment", None),
+    ("مرحبا 🎉", "مرحبا 🎉"),
 ])
 def test_scalars_are_what_people_expect(text: str, value: object) -> None:
     read = yamltext.read(text, "x").value
