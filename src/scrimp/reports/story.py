@@ -1,0 +1,153 @@
+"""What a run came to, in sentences: who won, against whom, what was forgotten and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from scrimp.core.budget import Budget
+from scrimp.core.errors import DataError
+from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
+from scrimp.reports import numbers
+from scrimp.reports.text import clip
+
+__all__ = ["ROLES", "Standing", "check", "cost", "declared", "forgotten", "headline", "in_plain_words", "standing",
+           "verdict", "worsened"]
+
+Basis = Literal["test", "validation"]
+ROLES = {"control": "the best control", "untouched": "the untouched model", "adapted": "the best adapted model"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The winner and its strongest rival, by the scores that every rung is compared on.
+
+    Attributes:
+        basis: whether those are test scores, or (without test rows) validation scores.
+        score, rival_score: None where none was taken.
+        rival: the best control or untouched model; the best adapted one where the winner adapts nothing itself.
+    """
+
+    basis: Basis
+    winner: Rung
+    score: Score | None
+    rival: Rung | None
+    rival_score: Score | None
+
+    def of(self, rung: Rung) -> Score | None:
+        """The score of any rung that can be compared with the winner's."""
+        found = _scored(rung, self.basis)
+        return found if found and self.score and found.metric == self.score.metric else None
+
+
+def _scored(rung: Rung, basis: Basis) -> Score | None:
+    if basis == "validation":
+        return rung.validation
+    return rung.test[0] if rung.test else None
+
+
+def check(outcome: Outcome) -> None:
+    """Raise a DataError for a record that contradicts itself, before a page is made of it."""
+    names = [rung.name for rung in outcome.rungs]
+    size = len(outcome.labels)
+    faults = [
+        (outcome.winner not in names, f"the winner '{outcome.winner}' is none of the rungs {names}"),
+        (len(set(names)) < len(names), f"two rungs have the same name: {names}"),
+        (bool(outcome.confusion) and [len(row) for row in outcome.confusion] != [size] * size,
+         f"the confusion matrix is not {size} x {size}"),
+        (any(len(row.tokens) != len(row.trained) for row in outcome.data.inspected),
+         "an inspected row has more or fewer tokens than marks"),
+    ]
+    for wrong, what in faults:
+        if wrong:
+            raise DataError(what, where="the record of the run")
+
+
+def standing(outcome: Outcome) -> Standing:
+    """Compare on test scores if the winner has one, else on validation scores."""
+    winner = outcome.best
+    basis: Basis = "test" if winner.test else "validation"
+    alone = Standing(basis, winner, _scored(winner, basis), None, None)
+    against = ("control", "untouched") if winner.kind == "adapted" else ("adapted",)
+    rivals = [(rung, score) for rung in outcome.rungs
+              if rung.kind in against and rung is not winner and (score := alone.of(rung))]
+    if not rivals:
+        return alone
+    rival, score = max(rivals, key=lambda pair: pair[1].value if pair[1].higher_is_better else -pair[1].value)
+    return Standing(basis, winner, alone.score, rival, score)
+
+
+def headline(outcome: Outcome) -> tuple[str, str]:
+    """The answer in one sentence, in two pieces: what to use, and what speaks for it."""
+    place = standing(outcome)
+    parts = [_measured(place) + _against(place), forgotten(place.winner), cost(outcome)]
+    return f"Use {clip(place.winner.title, 120)}:", "; ".join(parts) + "."
+
+
+def _measured(place: Standing) -> str:
+    if place.score is None:
+        return "it was not scored"
+    rows = f"{numbers.count(place.score.n)} {place.basis} rows"
+    found = numbers.spoken(place.score, "95% interval ")
+    return f"{numbers.metric_name(place.score.metric)} {found} on {rows}"
+
+
+def _against(place: Standing) -> str:
+    if place.rival is None or place.rival_score is None:
+        return ""
+    return f", against {numbers.spoken(place.rival_score)} for {ROLES[place.rival.kind]}"
+
+
+def forgotten(rung: Rung) -> str:
+    """What the model lost away from the task, as a clause."""
+    found = rung.retention
+    if found is None:
+        adapted = rung.kind == "adapted"
+        return "what it forgot was not measured" if adapted else "nothing is forgotten, as it adapts no model"
+    if found.low <= 0 <= found.high:
+        return "no forgetting could be measured"
+    sense = "it forgot some of what it knew" if worsened(found) else "it forgot nothing that shows, and even gained"
+    return f"{sense} ({numbers.change(found.change)} in {found.measure})"
+
+
+def worsened(found: Retention) -> bool:
+    """Whether the change is a loss of what was known: a loss that rises, or an agreement that falls."""
+    rises_when_worse = any(word in found.measure.lower() for word in ("loss", "perplexity"))
+    return found.change > 0 if rises_when_worse else found.change < 0
+
+
+def declared(outcome: Outcome) -> tuple[Budget, dict[str, object]]:
+    """The declared limits, and whatever else the record says beside them."""
+    known = {key: value for key, value in outcome.budget.items() if key in Budget.model_fields}
+    return Budget.parse(known, where="budget"), {k: v for k, v in outcome.budget.items() if k not in known}
+
+
+def cost(outcome: Outcome) -> str:
+    """The seconds of the whole run, as a clause."""
+    limit = declared(outcome)[0].time
+    spent = f"the whole run took {numbers.duration(outcome.bill.wall_s)}"
+    return f"{spent} of the {numbers.duration(limit)} allowed" if limit else spent
+
+
+def verdict(place: Standing) -> str | None:
+    """Whether the winner's lead could be chance, judged by the two intervals."""
+    if place.score is None or place.rival_score is None:
+        return None
+    best, rival = place.score, place.rival_score
+    if best.low > rival.high or best.high < rival.low:
+        return "The two intervals do not overlap, so chance alone hardly explains the difference."
+    rows = f"{numbers.count(best.n)} rows"
+    return f"The two intervals overlap: with {rows} the difference may be chance. More rows would tell."
+
+
+def in_plain_words(place: Standing, untouched: Rung | None) -> str | None:
+    """An accuracy as rows out of a hundred, for those who do not read accuracies every day."""
+    if place.score is None or not numbers.is_share(place.score.metric) or "f1" in place.score.metric.lower():
+        return None
+    told = f"Of 100 rows like these, about {_of_hundred(place.score)} come out right"
+    before = place.of(untouched) if untouched and untouched is not place.winner else None
+    return f"{told}; the model as it came gets about {_of_hundred(before)}." if before else f"{told}."
+
+
+def _of_hundred(score: Score) -> str:
+    return f"{100 * score.value:.0f}"
