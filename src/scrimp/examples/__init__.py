@@ -1,0 +1,1 @@
+"""What comes in: rows read from files and hubs, templates and the label mask, splits, leakage, batching."""

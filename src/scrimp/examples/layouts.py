@@ -1,0 +1,344 @@
+"""Which layout rows have, told by the names of their fields, and rows brought to that layout's keys.
+
+`NAMES` is the documentation of what is understood: for each key the names it goes by, the first that is there wins.
+Case, spaces and hyphens in names do not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scrimp.core.errors import OptionError, nearest
+from scrimp.examples.decoding import unusable
+from scrimp.examples.jsontext import Flaw, json_value
+from scrimp.examples.records import Layout
+
+__all__ = ["KEYS", "NAMES", "Plan", "Unusable", "given", "guess_two", "infer", "made", "planned"]
+
+_PROMPTS = ("prompt", "instruction", "question", "query", "input")
+_TEXTS = ("text", "content", "document", "sentence", "review", "body", "comment", "message", "tweet", "post", "article",
+          "passage", "utterance", "headline", "title")
+
+#: the names that each key goes by
+NAMES: dict[str, tuple[str, ...]] = {
+    "text": _TEXTS,
+    "label": ("label", "category", "class", "target", "sentiment", "intent", "topic"),
+    "prompt": _PROMPTS,
+    "context": ("input", "context"),
+    "completion": ("completion", "response", "answer", "output"),
+    "messages": ("messages", "conversations", "conversation"),
+    "tools": ("tools",),
+    "system": ("system",),
+    "chosen": ("chosen",),
+    "rejected": ("rejected",),
+}
+#: the keys of each layout: those it must have, and those it may have
+KEYS: dict[Layout, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    Layout.PREFERENCE: (("prompt", "chosen", "rejected"), ()),
+    Layout.CHAT: (("messages",), ("tools", "system")),
+    Layout.PROMPT: (("prompt", "completion"), ("context",)),
+    Layout.LABEL: (("text", "label"), ()),
+    Layout.TEXT: (("text",), ()),
+}
+_TARGETS = ("completion", "label")
+_LOOSE = {"text": _PROMPTS, "prompt": _TEXTS}
+_ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
+          "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant", "tool": "tool",
+          "function": "tool", "observation": "tool"}
+_KEPT = ("name", "tool_calls", "tool_call_id", "reasoning_content")
+_MAX_DEPTH = 64
+_FEW_LABELS = 50
+
+
+class Unusable(Exception):
+    """Why a row cannot be used."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which field holds which key of the layout.
+
+    Attributes:
+        columns: key -> field.
+    """
+
+    layout: Layout
+    columns: Mapping[str, str]
+
+    @property
+    def words(self) -> str:
+        """Such as ``label: 'sentence' (text), 'class' (label)``."""
+        return f"{self.layout}: " + ", ".join(f"'{name}' ({key})" if name != key else f"'{name}'"
+                                              for key, name in self.columns.items())
+
+
+def infer(fields: Sequence[str], *, require_target: bool) -> Plan | None:
+    """The layout that the field names tell, the most specific one first; None if they tell none."""
+    tries = [planned(Layout.PREFERENCE, fields), planned(Layout.CHAT, fields), planned(Layout.PROMPT, fields),
+             planned(Layout.LABEL, fields, loose=True), planned(Layout.PROMPT, fields, loose=True),
+             planned(Layout.TEXT, fields)]
+    if not require_target:
+        tries.append(planned(Layout.PROMPT, fields, require_target=False))
+    return next((plan for plan in tries if plan), None)
+
+
+def planned(layout: Layout, fields: Sequence[str], *, require_target: bool = True, loose: bool = False) -> Plan | None:
+    """How rows with these fields have that layout, or None.
+
+    Args:
+        layout: the layout.
+        fields: their names.
+        require_target: whether completion or label must be there.
+        loose: whether a text may go by a prompt's names, and a prompt by a text's.
+    """
+    known = {_plain(name): name for name in reversed(fields)}
+    needed, possible = KEYS[layout]
+    columns: dict[str, str] = {}
+    for key in (*needed, *possible):
+        names = NAMES[key] + (_LOOSE.get(key, ()) if loose else ())
+        column = next((known[n] for n in names if n in known and known[n] not in columns.values()), None)
+        if column is not None:
+            columns[key] = column
+        elif key in needed and (require_target or key not in _TARGETS):
+            return None
+    return Plan(layout, columns)
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().replace(" ", "_").replace("-", "_")
+
+
+def given(columns: Mapping[str, str], layout: Layout | None, *, require_target: bool) -> Plan:
+    """The plan that a person's own mapping of keys to fields makes.
+
+    Raises:
+        OptionError: if its keys are those of no layout, or not of ``layout``.
+    """
+    for candidate, (needed, possible) in KEYS.items():
+        must = {key for key in needed if require_target or key not in _TARGETS}
+        if layout in (None, candidate) and must <= set(columns) <= {*needed, *possible}:
+            return Plan(candidate, dict(columns))
+    known = [key for one, keys in KEYS.items() if layout in (None, one) for key in (*keys[0], *keys[1])]
+    wrong = next((key for key in columns if key not in known), None)
+    raise OptionError("columns must map the keys of one layout to the names of fields", where="columns",
+                      why=f"'{wrong}' is no key; {nearest(wrong, known)}" if wrong else
+                      f"{', '.join(columns) or 'no key'} alone make no {layout or 'layout'}",
+                      fix="such as {'text': 'body', 'label': 'kind'}")
+
+
+def guess_two(rows: Sequence[Mapping[str, Any]]) -> Plan | None:
+    """Of two fields, the one named or repeated like a label is the label; None if that is not plain."""
+    names = list(rows[0])
+    if len(names) != 2 or any(list(row) != names for row in rows):
+        return None
+    distinct = {name: len({str(row[name]) for row in rows}) for name in names}
+    few = [name for name in names if _plain(name) in NAMES["label"]] or [
+        name for name in names if 2 <= distinct[name] <= min(_FEW_LABELS, len(rows) // 2)]
+    if len(few) != 1:
+        return None
+    other = next(name for name in names if name != few[0])
+    return Plan(Layout.LABEL, {"text": other, "label": few[0]})
+
+
+def made(fields: Mapping[str, Any], plan: Plan, *, require_target: bool) -> dict[str, Any]:
+    """The row with the layout's keys and checked values.
+
+    Raises:
+        Unusable: with the reason.
+    """
+    return _MAKERS[plan.layout](_Fields(fields, plan.columns, require_target))
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """A row's fields by the layout's keys."""
+
+    fields: Mapping[str, Any]
+    columns: Mapping[str, str]
+    require_target: bool
+
+    def value(self, key: str) -> Any:
+        """What the row holds; a missing field is None.
+
+        Raises:
+            Unusable: if it holds what no tokenizer or strict JSON takes.
+        """
+        found = self.fields.get(self.columns.get(key, ""))
+        if flaw := _flaw(found):
+            raise Unusable(f"{self.told(key)} {flaw}")
+        return found.item() if isinstance(found, np.generic) else found
+
+    def told(self, key: str) -> str:
+        """The key as the person wrote it."""
+        return f"'{self.columns.get(key, key)}'"
+
+    def has(self, key: str) -> bool:
+        """Whether there is a value; without ``require_target`` an empty one is none."""
+        found = self.value(key)
+        return self.require_target or not (_missing(found) or (isinstance(found, str) and not found.strip()))
+
+    def text(self, key: str) -> str:
+        found = self.value(key)
+        if found is None:
+            raise Unusable(f"{self.told(key)} is missing")
+        if not isinstance(found, str):
+            raise Unusable(f"{self.told(key)} is {_kind(found)}, not text")
+        if not found.strip():
+            raise Unusable(f"{self.told(key)} is empty")
+        return found
+
+
+def _text_row(fields: _Fields) -> dict[str, Any]:
+    return {"text": fields.text("text")}
+
+
+def _label_row(fields: _Fields) -> dict[str, Any]:
+    row = {"text": fields.text("text")}
+    return {**row, "label": _label(fields)} if fields.has("label") else row
+
+
+def _label(fields: _Fields) -> str:
+    value, told = fields.value("label"), fields.told("label")
+    if _missing(value):
+        raise Unusable(f"{told} is missing")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and math.isfinite(value) and int(value) == value and abs(value) < 1 << 63:
+        return str(int(value))
+    if not isinstance(value, str):
+        raise Unusable(f"{told} is {_kind(value)}; a label is text, a whole number, true or false")
+    if not value.strip():
+        raise Unusable(f"{told} is empty")
+    return value.strip()
+
+
+def _prompt_row(fields: _Fields) -> dict[str, Any]:
+    row = {"prompt": fields.text("prompt")}
+    context = fields.value("context")
+    if context is not None and not isinstance(context, str):
+        raise Unusable(f"{fields.told('context')} is {_kind(context)}, not text")
+    if context and context.strip():
+        row["prompt"] += f"\n\n{context}"
+    return {**row, "completion": fields.text("completion")} if fields.has("completion") else row
+
+
+def _preference_row(fields: _Fields) -> dict[str, Any]:
+    row = {key: _last_answer(fields, key) for key in ("chosen", "rejected")}
+    if row["chosen"] == row["rejected"]:
+        raise Unusable("chosen and rejected are the same")
+    return {"prompt": fields.text("prompt"), **row}
+
+
+def _last_answer(fields: _Fields, key: str) -> str:
+    """The answer, which may be given as a chat of one question and one answer."""
+    value = fields.value(key)
+    if not isinstance(value, list):
+        return fields.text(key)
+    messages = [m for m in _messages(value, fields.told(key)) if m["role"] != "system"]
+    if [m["role"] for m in messages] not in (["assistant"], ["user", "assistant"]):
+        raise Unusable(f"{fields.told(key)} is a chat of several turns, not one question with its answer")
+    return messages[-1]["content"]
+
+
+def _chat_row(fields: _Fields) -> dict[str, Any]:
+    messages, told = _messages(fields.value("messages"), fields.told("messages")), fields.told("messages")
+    system = fields.value("system")
+    if isinstance(system, str) and system.strip() and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system})
+    if fields.require_target and messages[-1]["role"] != "assistant":
+        raise Unusable(f"{told} end with the {messages[-1]['role']}'s message, so that there is no answer to learn")
+    if all(m["role"] in ("system", "assistant") for m in messages):
+        raise Unusable(f"{told} hold no user's message")
+    tools = _tools(fields)
+    return {"messages": messages, "tools": tools} if tools else {"messages": messages}
+
+
+def _tools(fields: _Fields) -> list[Any] | None:
+    value = fields.value("tools")
+    if isinstance(value, str) and value.strip():
+        value = json_value(value)
+        if flaw := _flaw(value):
+            raise Unusable(f"{fields.told('tools')} {flaw}")
+    if value and not (isinstance(value, list) and all(isinstance(tool, dict) for tool in value)):
+        raise Unusable(f"{fields.told('tools')} is no list of objects")
+    return value or None
+
+
+def _messages(value: Any, told: str) -> list[dict[str, Any]]:
+    if value is None:
+        raise Unusable(f"{told} is missing")
+    if not isinstance(value, list):
+        raise Unusable(f"{told} is {_kind(value)}, not a list of messages")
+    if not value:
+        raise Unusable(f"{told} is empty")
+    return [_message(message, f"message {n} of {told}") for n, message in enumerate(value, 1)]
+
+
+def _message(message: Any, told: str) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        raise Unusable(f"{told} is {_kind(message)}, not an object with role and content")
+    said = message.get("role", message.get("from"))
+    role = _ROLES.get(said.strip().casefold()) if isinstance(said, str) else None
+    if role is None:
+        raise Unusable(f"{told} has the role {str(said)[:40]!r}; known are {', '.join(sorted(_ROLES))}")
+    kept = {key: message[key] for key in _KEPT if message.get(key) is not None}
+    content = _content(message.get("content", message.get("value")), told)
+    if not content.strip() and (role == "user" or (role == "assistant" and not kept.get("tool_calls"))):
+        raise Unusable(f"{told} is empty")
+    return {"role": role, "content": content, **kept}
+
+
+def _content(content: Any, told: str) -> str:
+    """Text, or the text of parts; nothing at all is allowed where a tool is called."""
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, dict) else None for part in content]
+        if not all(isinstance(part, str) for part in parts):
+            raise Unusable(f"{told} holds parts that are no text")
+        return "".join(map(str, parts))
+    if not isinstance(content, str):
+        raise Unusable(f"the content of {told} is {_kind(content)}, not text")
+    return content
+
+
+_MAKERS = {Layout.TEXT: _text_row, Layout.LABEL: _label_row, Layout.PROMPT: _prompt_row, Layout.CHAT: _chat_row,
+           Layout.PREFERENCE: _preference_row}
+
+
+def _missing(value: Any) -> bool:
+    """Nothing, or the NaN that data frames write for nothing."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _kind(value: Any) -> str:
+    names = ((bool, "true or false"), (int | float, "a number"), (str, "text"), (list | tuple, "a list"),
+             (dict, "an object"))
+    return next((name for kind, name in names if isinstance(value, kind)), f"a {type(value).__name__}")
+
+
+def _flaw(value: Any) -> str | None:
+    """Why the value, however deep, cannot be used; None if it can."""
+    if isinstance(value, str):
+        return unusable(value)
+    layer: Iterable[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        inner: list[Any] = []
+        for one in layer:
+            if isinstance(one, Flaw):
+                return f"is no valid value: {one.why}"
+            if isinstance(one, str) and (why := unusable(one)):
+                return why
+            if isinstance(one, dict):
+                inner += [*one, *one.values()]
+            elif isinstance(one, list | tuple):
+                inner += one
+        if not inner:
+            return None
+        layer = inner
+    return "is nested too deeply"

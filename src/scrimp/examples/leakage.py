@@ -1,0 +1,204 @@
+"""Rows of the test that stand in the training set too, and rows that repeat: exactly, or nearly.
+
+Texts are compared by what they ask (`records.input_text`), after NFKC, case folding and squeezing whitespace.
+Candidates for near duplicates come from MinHash over runs of five characters (Broder 1997, "On the resemblance and
+containment of documents") and locality-sensitive hashing; each is then verified by its true Jaccard similarity.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from datasketch import MinHash, MinHashLSH
+
+from scrimp.core.errors import OptionError
+from scrimp.core.progress import track
+from scrimp.examples.records import Examples, Layout, input_text, normal
+
+__all__ = ["Conflict", "Leakage", "conflicts", "duplicates", "find"]
+
+_RUN = 5  # characters of a shingle
+_PERMUTATIONS = 64
+_BANDS = (16, 4)  # finds a pair of similarity 0.8 with probability 0.9998, one of 0.5 with 0.64
+_LOWEST = 0.5
+_SLACK = 0.2  # an estimate from 64 permutations is off by more than this once in a thousand times
+_BLOCK = 1 << 14  # shingles hashed at once, so that a text of 10 MB needs no gigabytes
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What train and test share.
+
+    Attributes:
+        exact: pairs (training row, test row) that ask the same; every row concerned stands in one pair at least.
+        near: pairs with their Jaccard similarity; for each row concerned the most similar one of the other side.
+    """
+
+    exact: tuple[tuple[int, int], ...]
+    near: tuple[tuple[int, int, float], ...]
+
+    @property
+    def train_rows(self) -> list[int]:
+        """Training rows that the test holds too, exactly or nearly."""
+        return sorted({i for i, _ in self.exact} | {i for i, _, _ in self.near})
+
+    @property
+    def test_rows(self) -> list[int]:
+        """Test rows that the training set holds too, exactly or nearly."""
+        return sorted({j for _, j in self.exact} | {j for _, j, _ in self.near})
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Rows that ask the same under different labels."""
+
+    rows: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+def find(train: Examples, test: Examples, *, threshold: float = 0.8) -> Leakage:
+    """What ``test`` shares with ``train``.
+
+    Args:
+        train, test: the rows.
+        threshold: least Jaccard similarity of near duplicates, from 0.5 to 1.
+
+    Raises:
+        OptionError: if the threshold is out of range.
+    """
+    ours, theirs = _by_text(train), _by_text(test)
+    exact = [pair for text in ours if text in theirs for pair in _pairs(ours[text], theirs[text])]
+    _check(threshold)
+    left, right = _Sketched(list(ours)), _Sketched(list(theirs))
+    best = {(text, matches[0][0]): matches[0][1] for text, matches in left.like(right, threshold)}
+    best |= {(matches[0][0], text): matches[0][1] for text, matches in right.like(left, threshold)}
+    near = [(i, j, similarity) for (a, b), similarity in best.items() for i, j in _pairs(ours[a], theirs[b])]
+    return Leakage(tuple(sorted(exact)), tuple(sorted(near)))
+
+
+def duplicates(examples: Examples, *, threshold: float | None = None) -> list[list[int]]:
+    """Groups of rows that ask the same, the earliest first.
+
+    Args:
+        examples: the rows.
+        threshold: joins near duplicates of at least that Jaccard similarity (0.5 to 1) too; None joins exact ones only.
+
+    Raises:
+        OptionError: if the threshold is out of range.
+    """
+    by_text = _by_text(examples)
+    group = {text: text for text in by_text}
+
+    def root(text: str) -> str:
+        while group[text] != text:
+            text = group[text]
+        return text
+
+    if threshold is not None:
+        _check(threshold)
+        every = _Sketched(list(by_text))
+        for text, matches in every.like(every, threshold):
+            for other, _ in matches:
+                first, second = sorted((root(text), root(other)), key=lambda one: by_text[one][0])
+                group[second] = first
+    joined: dict[str, list[int]] = defaultdict(list)
+    for text, rows in by_text.items():
+        joined[root(text)] += rows
+    return sorted(sorted(rows) for rows in joined.values() if len(rows) > 1)
+
+
+def conflicts(examples: Examples) -> list[Conflict]:
+    """Texts that stand with several labels (label layout; none in others)."""
+    if examples.layout is not Layout.LABEL:
+        return []
+    found = []
+    for rows in _by_text(examples).values():
+        labels = {examples[i]["label"] for i in rows if "label" in examples[i]}
+        if len(labels) > 1:
+            found.append(Conflict(tuple(rows), tuple(label for label in examples.labels if label in labels)))
+    return found
+
+
+def _by_text(examples: Examples) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(examples.rows):
+        found[normal(input_text(row))].append(i)
+    return dict(found)
+
+
+def _pairs(ours: Sequence[int], theirs: Sequence[int]) -> list[tuple[int, int]]:
+    """As few pairs as hold every row of both sides."""
+    return [(ours[min(n, len(ours) - 1)], theirs[min(n, len(theirs) - 1)]) for n in range(max(len(ours), len(theirs)))]
+
+
+def _check(threshold: float) -> None:
+    if not _LOWEST <= threshold <= 1:
+        raise OptionError(f"near duplicates are told from {_LOWEST} to 1, not {threshold}", where="threshold")
+
+
+class _Sketched:
+    """Distinct texts with their MinHash signatures, uint32 [N, permutations]."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        self.signatures = np.empty((len(texts), _PERMUTATIONS), dtype=np.uint32)
+        for n, text in enumerate(track(texts, "looking for near duplicates")):
+            self.signatures[n] = _signature(_shingles(text))
+
+    def like(self, pool: _Sketched, threshold: float) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+        """Each text with those of the pool that are like it but not it, if there are any, the most similar first."""
+        shingles = lru_cache(maxsize=4096)(_shingles)
+        index = pool._index
+        for text, signature in zip(track(self.texts, "comparing"), self.signatures, strict=True):
+            found = np.array(sorted(index.query(_minhash(signature))), dtype=np.int64)
+            estimate = (pool.signatures[found] == signature).mean(axis=1)
+            likely = [pool.texts[n] for n in found[estimate >= threshold - _SLACK]]
+            verified = [(other, _jaccard(shingles(text), shingles(other))) for other in likely if other != text]
+            if matches := sorted((p for p in verified if p[1] >= threshold), key=lambda p: (-p[1], p[0])):
+                yield text, matches
+
+    @cached_property
+    def _index(self) -> MinHashLSH:
+        index = MinHashLSH(num_perm=_PERMUTATIONS, params=_BANDS)
+        with index.insertion_session() as session:
+            for n, signature in enumerate(self.signatures):
+                session.insert(n, _minhash(signature))
+        return index
+
+
+def _shingles(text: str) -> np.ndarray:
+    """Hashes of the distinct runs of five characters: sorted uint64; of a shorter text, of the whole."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
+    width = min(_RUN, len(codes))
+    hashes = np.zeros(len(codes) - width + 1, dtype=np.uint64)
+    for k in range(width):
+        hashes = hashes * _MULTIPLIER + codes[k:len(codes) - width + 1 + k] + np.uint64(1)
+    return np.unique(hashes)
+
+
+def _minhash(signature: np.ndarray | None = None) -> MinHash:
+    return MinHash(num_perm=_PERMUTATIONS, hashfunc=int, scheme="affine32", hashvalues=signature,
+                   permutations=_permutations())
+
+
+@lru_cache(maxsize=1)
+def _permutations() -> np.ndarray:
+    return MinHash(num_perm=_PERMUTATIONS, scheme="affine32").permutations
+
+
+def _signature(shingles: np.ndarray) -> np.ndarray:
+    sketch = _minhash()
+    folded = (shingles ^ (shingles >> np.uint64(32))) & np.uint64(0xFFFFFFFF)
+    for at in range(0, len(folded), _BLOCK):
+        sketch.update_batch(folded[at:at + _BLOCK].tolist())
+    return sketch.hashvalues
+
+
+def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    shared = len(np.intersect1d(a, b, assume_unique=True))
+    return shared / (len(a) + len(b) - shared)

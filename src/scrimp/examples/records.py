@@ -1,0 +1,90 @@
+"""Rows in the shape that everything below works on: a layout, its keys, and where each row came from."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from scrimp.core.workspace import fingerprint
+
+__all__ = ["Examples", "Layout", "input_text", "natural", "normal"]
+
+
+class Layout(StrEnum):
+    """What a row is: a document, a prompt with its completion, a chat, a text with its label, or a pair of answers."""
+
+    TEXT = "text"
+    PROMPT = "prompt"
+    CHAT = "chat"
+    LABEL = "label"
+    PREFERENCE = "preference"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples(Sequence[Mapping[str, Any]]):
+    """Rows of one layout.
+
+    Attributes:
+        rows: dicts of the layout's keys: ``{text}``, ``{prompt, completion}``, ``{messages, tools?}``,
+            ``{text, label}`` or ``{prompt, chosen, rejected}``. Rows to predict on may lack completion and label.
+        layout: of all rows.
+        sources: where each row came from, such as ``train.jsonl:3``.
+        layout_reason: how the layout was found, in words.
+        notes: what a person should know about the reading: rows skipped, duplicates, an unusual encoding.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    layout: Layout
+    sources: tuple[str, ...]
+    layout_reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.rows) != len(self.sources):
+            raise ValueError(f"{len(self.rows)} rows with {len(self.sources)} sources")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The distinct labels in natural order ("2" before "10"); empty in other layouts."""
+        if self.layout is not Layout.LABEL:
+            return ()
+        return tuple(sorted({row["label"] for row in self.rows if "label" in row}, key=natural))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of layout and rows, in order; not of where they came from."""
+        return fingerprint([self.layout, self.rows])
+
+    def subset(self, indices: Iterable[int]) -> Examples:
+        """The rows at ``indices``, in that order."""
+        picked = [int(i) for i in indices]
+        return replace(self, rows=tuple(self.rows[i] for i in picked), sources=tuple(self.sources[i] for i in picked))
+
+
+def natural(text: str) -> tuple[list[tuple[bool, int, str]], str]:
+    """A sort key that takes runs of digits as numbers."""
+    parts = [p for p in re.split(r"([0-9]+)", text) if p]
+    return [(False, int(p[:4000]), "") if p[0] in "0123456789" else (True, 0, p) for p in parts], text
+
+
+def normal(text: str) -> str:
+    """The text as it is compared: NFKC, case folded, runs of whitespace as one space."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def input_text(row: Mapping[str, Any]) -> str:
+    """What a row asks: its text, its prompt, or all messages but the assistant's, joined by line breaks."""
+    if "messages" in row:
+        return "\n".join(m.get("content") or "" for m in row["messages"] if m["role"] != "assistant")
+    return row["text"] if "text" in row else row["prompt"]

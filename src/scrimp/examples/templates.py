@@ -1,0 +1,344 @@
+"""Rows as tokens: one function for training, evaluation and serving, and the mask of what is learned."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from scrimp.core.errors import DataError, GuardError
+from scrimp.core.options import Options
+from scrimp.core.workspace import fingerprint
+from scrimp.examples.badrows import BadRow, refuse
+from scrimp.examples.masks import Inspection, TokenRow, check_ids, check_mask, inspect
+from scrimp.examples.records import Examples, Layout, input_text
+from scrimp.examples.rendering import Style, begins, end_id, has_chat_template, plain_ids, render
+
+__all__ = ["Encoded", "Inspection", "Template", "TokenRow", "check_ids", "check_mask", "inspect"]
+
+_CHARACTERS_A_TOKEN = 100  # text beyond so many characters for each allowed token is cut before it is tokenised
+_NAMED_LABELS = 50
+_PROBES = ("What a good film!", "0 1 2", "naïve 😀 שלום\n\tend ")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A row as the model sees it.
+
+    Attributes:
+        ids: token ids, begin and end tokens included.
+        trained: for each token, whether it is to be predicted. A first token has nothing before it and is never
+            predicted, whatever stands here.
+        target: class number (label layout), else None.
+        row: number of the row in what was encoded.
+        truncated: whether text was cut to fit.
+    """
+
+    ids: list[int]
+    trained: list[bool]
+    target: int | None = None
+    row: int = 0
+    truncated: bool = False
+
+
+class Template(Options):
+    """How a row becomes tokens.
+
+    A causal model learns the answer and its end token and nothing else: the completion, the label, or every turn of the
+    assistant; of plain text it learns every token. An encoder (style ``pooled``) reads the text alone and learns the
+    label's class number. Too long a prompt is cut at the end of the user's text (of a chat, of the longest message that
+    is not the assistant's), an answer never; a document is cut at its end and then has no end token.
+
+    Attributes:
+        layout: of the rows.
+        labels: the label layout's labels; a class number is a position in it.
+        instruction: stands before a prompt or text; None is none, or for labels a sentence that names them.
+        system: system message; a chat's own comes first. None is none.
+        style: ``chat`` as the tokenizer's chat template writes, ``plain`` as ``User:``, ``Assistant:``, ``pooled`` for
+            encoders.
+        max_tokens: longest row, in tokens.
+        reserve: tokens kept free for a completion when a prompt is cut; for labels the longest label's are, always.
+    """
+
+    layout: Layout
+    labels: tuple[str, ...] = ()
+    instruction: str | None = None
+    system: str | None = None
+    style: Literal["chat", "plain", "pooled"] = "chat"
+    max_tokens: Annotated[int, Field(ge=8)] = 512
+    reserve: Annotated[int, Field(ge=0)] = 0
+
+    @classmethod
+    def for_(cls, tokenizer: Any, examples: Examples, *, instruction: str | None = None, system: str | None = None,
+             style: Literal["chat", "plain", "pooled"] | None = None, max_tokens: int = 512) -> Self:
+        """The template that suits a tokenizer and examples.
+
+        Where no style is given it is ``chat`` if the tokenizer has a chat template, ``pooled`` if it marks texts as an
+        encoder's does (a CLS token and no chat template), else ``plain``. What is reserved for completions is just
+        enough for those of the given rows that would not fit otherwise, and at most half of ``max_tokens``.
+        """
+        encodes = getattr(tokenizer, "cls_token_id", None) is not None
+        style = style or ("chat" if has_chat_template(tokenizer) else "pooled" if encodes else "plain")
+        made = cls.parse({"layout": examples.layout, "labels": examples.labels, "instruction": instruction,
+                          "system": system, "style": style, "max_tokens": max_tokens}, where="template")
+        if made.layout is not Layout.PROMPT or style == "pooled":
+            return made
+        return made.model_copy(update={"reserve": made._needed(tokenizer, examples)})
+
+    def encode(self, row: Mapping[str, Any], tokenizer: Any, *, index: int = 0) -> Encoded:
+        """The row with its mask; without an answer nothing is trained.
+
+        Raises:
+            DataError: if the answer does not fit, the label is unknown or the chat template refuses the row.
+            GuardError: if the chat template would have the model trained on what it is not asked later.
+        """
+        if self.style == "pooled":
+            return self.encode_pooled(row, tokenizer, index=index)
+        if self.layout is Layout.TEXT:
+            return self._document(row["text"], tokenizer, index)
+        if self.layout is Layout.PREFERENCE:
+            raise DataError("a preference pair has two answers, and a row to encode has one",
+                            fix="read it with columns={'prompt': 'prompt', 'completion': 'chosen'}")
+        ids, trained, cut = self._fitted(self._talk(row), tokenizer)
+        if len(ids) > self.max_tokens:
+            raise DataError(f"the answer does not fit: the row has {len(ids)} tokens of {self.max_tokens} allowed",
+                            fix=f"set max_tokens to {len(ids)}, or shorten the answer")
+        return Encoded(ids, trained, self._target(row, self.labels), index, cut)
+
+    def encode_all(self, examples: Examples, tokenizer: Any) -> list[Encoded]:
+        """Every row, numbered.
+
+        Raises:
+            DataError: naming all rows that cannot be encoded.
+            GuardError: if the template itself is at fault.
+        """
+        encoded, bad, fixes = [], [], set()
+        for index, (row, source) in enumerate(zip(examples.rows, examples.sources, strict=True)):
+            try:
+                encoded.append(self.encode(row, tokenizer, index=index))
+            except DataError as error:
+                bad.append(BadRow(source, "; ".join(filter(None, (error.what, error.why)))))
+                fixes.add(error.fix or "take the row out")
+            except GuardError as error:
+                raise GuardError(error.what, where=source, why=error.why, fix=error.fix) from None
+        if bad:
+            raise refuse(bad, len(examples), where="encoding", report=None, fix="; ".join(sorted(fixes)[:3]))
+        return encoded
+
+    def encode_pooled(self, row: Mapping[str, Any], tokenizer: Any, labels: Sequence[str] | None = None, *,
+                      index: int = 0) -> Encoded:
+        """The row's text between the tokenizer's own special tokens, for an encoder; nothing of it is trained.
+
+        Args:
+            row: of any layout; its `input_text` is what counts.
+            tokenizer: the encoder's.
+            labels: None takes the template's.
+            index: number of the row.
+
+        Raises:
+            DataError: if the label is unknown.
+        """
+        text = input_text(row)
+        kept = text[:_CHARACTERS_A_TOKEN * self.max_tokens]
+        ids = tokenizer(kept, split_special_tokens=True, verbose=False)["input_ids"]
+        cut = len(kept) < len(text) or len(ids) > self.max_tokens
+        if len(ids) > self.max_tokens:
+            ids = tokenizer(kept, split_special_tokens=True, truncation=True, max_length=self.max_tokens)["input_ids"]
+        target = self._target(row, self.labels if labels is None else labels)
+        return Encoded(list(ids), [False] * len(ids), target, index, cut)
+
+    def prompt(self, row: Mapping[str, Any], tokenizer: Any) -> list[int]:
+        """What the model is asked: the ids of `encode` before the first trained one.
+
+        Of a chat that is everything before its first answer; if its last message is not the assistant's, everything,
+        earlier answers included. To ask for a later answer give the messages before it.
+        """
+        if self.layout is Layout.CHAT and row["messages"][-1]["role"] == "assistant":
+            encoded = self.encode(row, tokenizer)
+            return encoded.ids[:encoded.trained.index(True)]
+        if self.style == "pooled":
+            return self.encode_pooled(row, tokenizer, ()).ids
+        if self.layout is Layout.TEXT:
+            return begins(tokenizer)
+        return self._fitted(self._talk(row).question(), tokenizer)[0]
+
+    def answers(self, tokenizer: Any) -> dict[str, list[int]]:
+        """Each label's trained ids, end token included (label layout)."""
+        return {label: list(ids) for label, ids in zip(self.labels, _answers(self, tokenizer, _writing(tokenizer)),
+                                                       strict=True)}
+
+    def end(self, tokenizer: Any) -> int:
+        """The token that ends an answer: where generation must stop."""
+        if self.layout is Layout.TEXT:
+            return end_id(tokenizer)
+        return self._render(self._probe("a"), tokenizer)[0][-1]
+
+    def shown(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        """What a person reads of a row: what is asked, and the answer (empty where there is none)."""
+        if self.layout is Layout.CHAT:
+            *asked, last = row["messages"]
+            target = last["content"] if last["role"] == "assistant" else ""
+            asked = asked if last["role"] == "assistant" else row["messages"]
+            return "\n".join(f"{m['role']}: {m['content']}" for m in asked), target
+        return input_text(row), row.get("completion", row.get("label", row.get("chosen", "")))
+
+    def fingerprint(self, tokenizer: Any) -> str:
+        """Of the template's options and of what it makes of some probes: equal where it writes the same tokens."""
+        def made(text: str) -> list[Any]:
+            if self.style == "pooled":
+                return self.encode_pooled({"text": text}, tokenizer, ()).ids
+            if self.layout is Layout.TEXT:
+                return self.encode({"text": text}, tokenizer).ids
+            return list(self._render(self._probe("ok", text), tokenizer))
+
+        return fingerprint([self.model_dump(mode="json"), [made(text) for text in _PROBES]])
+
+    @property
+    def asking(self) -> str:
+        """The instruction in force; empty where there is none."""
+        if self.instruction is not None or self.layout is not Layout.LABEL:
+            return self.instruction or ""
+        if len(self.labels) > _NAMED_LABELS:
+            return "Classify the text. Answer with its label only."
+        return f"Classify the text as one of: {', '.join(self.labels)}. Answer with the label only."
+
+    def _document(self, text: str, tokenizer: Any, index: int) -> Encoded:
+        kept = text[:_CHARACTERS_A_TOKEN * self.max_tokens]
+        begin = begins(tokenizer)
+        ids = [*begin, *plain_ids(kept, tokenizer), end_id(tokenizer)]
+        cut = len(kept) < len(text) or len(ids) > self.max_tokens
+        if cut:
+            ids = ids[:-1][:self.max_tokens]
+        return Encoded(ids, [False] * len(begin) + [True] * (len(ids) - len(begin)), None, index, cut)
+
+    def _target(self, row: Mapping[str, Any], labels: Sequence[str]) -> int | None:
+        if self.layout is not Layout.LABEL or "label" not in row or not labels:
+            return None
+        if row["label"] not in labels:
+            raise DataError(f"the label '{row['label']}' is none of those that the model knows",
+                            why=f"it knows {', '.join(labels[:20])}", fix="train with rows of this label too")
+        return list(labels).index(row["label"])
+
+    def _talk(self, row: Mapping[str, Any]) -> _Talk:
+        """The row as a conversation."""
+        if self.layout is Layout.CHAT:
+            own = list(row["messages"])
+            if self.system is not None and own[0]["role"] != "system":
+                own.insert(0, {"role": "system", "content": self.system})
+            others = [n for n, m in enumerate(own) if m["role"] not in ("assistant", "system")]
+            longest = max(others, key=lambda n: len(own[n]["content"]), default=None)
+            return _Talk(tuple(own), row.get("tools"), longest, 0)
+        return self._asked(input_text(row), row.get("completion", row.get("label")))
+
+    def _asked(self, text: str, answer: str | None) -> _Talk:
+        head = f"{self.asking}\n\n" if self.asking else ""
+        system = [] if self.system is None else [{"role": "system", "content": self.system}]
+        user = {"role": "user", "content": head + text}
+        answered = [] if answer is None else [{"role": "assistant", "content": answer}]
+        return _Talk((*system, user, *answered), None, len(system), len(head))
+
+    def _probe(self, answer: str, text: str = "a") -> _Talk:
+        return self._asked(text, answer)
+
+    def _render(self, talk: _Talk, tokenizer: Any) -> tuple[list[int], list[bool]]:
+        style: Style = "chat" if self.style == "chat" else "plain"
+        return render(talk.messages, tokenizer, style, talk.tools)
+
+    def _fitted(self, talk: _Talk, tokenizer: Any) -> tuple[list[int], list[bool], bool]:
+        """Ids and mask with as much of the user's text as fits, and whether that is less than all of it.
+
+        What is measured is the prompt alone, against a limit that does not depend on the answer, so that the cut is the
+        same when the row is asked; of a chat that has its answers it is the whole.
+        """
+        limit = self._limit(talk, tokenizer)
+        most = min(talk.room, _CHARACTERS_A_TOKEN * self.max_tokens)
+
+        def size(room: int) -> int:
+            return self._measure(self._render(talk.cut_to(room), tokenizer))
+
+        whole = self._render(talk.cut_to(most), tokenizer)
+        if self._measure(whole) <= limit:
+            return *whole, most < talk.room
+        kept = bisect_right(range(most), limit, key=size) - 1
+        if kept <= 0:
+            raise DataError(f"the row does not fit into {self.max_tokens} tokens even without the user's text",
+                            why=f"{max(limit, 0)} tokens are left for the prompt",
+                            fix="raise max_tokens, or shorten the instruction or the answers")
+        return *self._render(talk.cut_to(kept), tokenizer), True
+
+    def _limit(self, talk: _Talk, tokenizer: Any) -> int:
+        if self.layout is Layout.LABEL:
+            return self.max_tokens - max(map(len, self.answers(tokenizer).values()), default=0)
+        answered = self.layout is Layout.CHAT and talk.messages[-1]["role"] == "assistant"
+        return self.max_tokens - (0 if answered else self.reserve)
+
+    def _measure(self, rendered: tuple[list[int], list[bool]]) -> int:
+        ids, trained = rendered
+        return trained.index(True) if any(trained) and self.layout is not Layout.CHAT else len(ids)
+
+    def _needed(self, tokenizer: Any, examples: Examples) -> int:
+        """Tokens of the longest completion whose row is too long as it is, as far as it takes half the room at most."""
+        needed = 0
+        for row in examples.rows:
+            talk = self._talk(row).cut_to(_CHARACTERS_A_TOKEN * self.max_tokens)
+            try:
+                ids, trained = self._render(talk, tokenizer)
+            except DataError:  # `encode` will say what is wrong with that row, and where it stands
+                continue
+            if len(ids) > self.max_tokens and sum(trained) <= self.max_tokens // 2:
+                needed = max(needed, sum(trained))
+        return needed
+
+
+@dataclass(frozen=True)
+class _Talk:
+    """A conversation, and which message may be shortened.
+
+    Attributes:
+        messages: in order.
+        tools: for the chat template.
+        cut: position of the message that may be shortened at its end, or None.
+        head: characters at that message's beginning that stay.
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    tools: Sequence[Any] | None
+    cut: int | None
+    head: int
+
+    @property
+    def room(self) -> int:
+        """Characters that may be cut away."""
+        return 0 if self.cut is None else len(self.messages[self.cut]["content"]) - self.head
+
+    def cut_to(self, room: int) -> _Talk:
+        """With only so many of those characters."""
+        if self.cut is None or room >= self.room:
+            return self
+        message = self.messages[self.cut]
+        short = {**message, "content": message["content"][:self.head + room]}
+        return replace(self, messages=(*self.messages[:self.cut], short, *self.messages[self.cut + 1:]))
+
+    def question(self) -> _Talk:
+        """Without the answer that it ends with."""
+        return replace(self, messages=self.messages[:-1]) if self.messages[-1]["role"] == "assistant" else self
+
+
+def _writing(tokenizer: Any) -> tuple[Any, int]:
+    """What the answers depend on beside the template and the tokenizer's identity."""
+    return getattr(tokenizer, "chat_template", None), len(tokenizer)
+
+
+@lru_cache(maxsize=16)
+def _answers(template: Template, tokenizer: Any, writing: tuple[Any, int]) -> tuple[tuple[int, ...], ...]:
+    found = []
+    for label in template.labels:
+        ids, trained = template._render(template._probe(label), tokenizer)
+        found.append(tuple(token for token, learned in zip(ids, trained, strict=True) if learned))
+    if len(set(found)) < len(found):
+        raise DataError("two labels have the same tokens", where="labels", fix="rename one of them")
+    return tuple(found)
