@@ -24,19 +24,22 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from scrimp.core.budget import Budget
-from scrimp.core.errors import OptionError, WorkspaceError
+from scrimp.core.errors import ModelError, OptionError, WorkspaceError
 from scrimp.core.options import Bytes, Options
-from scrimp.core.progress import say
-from scrimp.core.workspace import Step, Workspace, atomic_write
+from scrimp.core.progress import say, warn
+from scrimp.core.workspace import Step, Workspace, atomic_folder, atomic_write
 from scrimp.evaluation.outcome import InspectedRow, Outcome, Score
 from scrimp.recipes.fields import Based, Controls, Limit, Names, Pairs, Rungs, Settings, Shape, Source, Strictness
 
 if TYPE_CHECKING:
+    from scrimp.checkpoints.loading import Loaded
     from scrimp.core.registry import Preset
     from scrimp.examples.records import Examples
     from scrimp.serving.predictors import Predictor
 
 __all__ = ["VERBS", "Verb", "function"]
+
+_PROBED = 256  # tokens of a row on which an export is compared with what was evaluated
 
 
 def default_workspace() -> Path:
@@ -46,6 +49,17 @@ def default_workspace() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("scrimp")) / "workspace"
+
+
+def _held(folder: Path) -> set[str]:
+    """Names in a folder that is to be written; none if it does not exist yet."""
+    try:
+        return {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise WorkspaceError("is no folder to write into", where=str(folder), why=error.strerror,
+                             fix="give another folder as out") from None
 
 
 class Verb(Options, ABC):
@@ -117,12 +131,10 @@ class Learn(Verb, Settings, Shape, Workspaced):
 
     def _claim(self) -> None:
         """Refuse an output folder that is somebody else's."""
-        if self.out.is_file():
-            raise WorkspaceError("is a file", where=str(self.out), fix="give --out a folder that does not exist yet")
-        ours = any((self.out / name).exists() for name in ("ledger.jsonl", "scores.json"))
-        if self.out.exists() and not (ours or self.force) and any(self.out.iterdir()):
+        held = _held(self.out)
+        if held and not self.force and not held & {"ledger.jsonl", "scores.json"}:
             raise WorkspaceError("holds something that is no scrimp run", where=str(self.out),
-                                 fix="give --out another folder, or --force to write into this one")
+                                 fix="give another folder as out, or force to write into this one")
 
     def _leave(self, outcome: Outcome) -> None:
         """Write what a person reads and runs again."""
@@ -146,7 +158,7 @@ class Fit(Learn, Controls, Rungs):
 
     examples = (
         "scrimp fit reviews.csv --budget 10m --out run",
-        "scrimp fit train.jsonl --test test.jsonl --budget time=1h,memory=8GiB --out run",
+        "scrimp fit train.jsonl --test test.jsonl --budget 1h --out run",
     )
 
     budget: Limit = Field("10m", validate_default=True, description=(
@@ -292,23 +304,62 @@ class Inspect(Verb, Based, Shape):
         examples = read(self.data, layout=self.layout, columns=self.columns, on_bad_row=self.on_bad_row)
         base = Base(resolve(self.model), examples, instruction=self.instruction, max_tokens=self.max_tokens)
         found = inspect(examples, base.template, base.loaded.tokenizer, rows=self.rows)
+        for warning in found.warnings:
+            warn(warning)
         shown = tuple(InspectedRow(source=r.source, tokens=r.tokens, trained=r.trained) for r in found.rows)
         return Inspection(rows=shown, rows_in_all=len(examples), tokens=found.tokens, longest=found.longest,
                           trained_tokens=found.trained_tokens, truncated=found.truncated)
 
 
 class Export(Verb):
-    """Write a run's model in a form that other tools load."""
+    """Write a run's model in a form that other tools load.
+
+    An adapter is what `peft.PeftModel.from_pretrained` puts on the base model; a merged model is a folder that plain
+    transformers loads. Either is loaded again and compared with the model that was evaluated, before it counts.
+    """
 
     positional = ("run",)
     examples = ("scrimp export run --out adapter", "scrimp export run --out merged --form merged")
 
     run: Path = Field(description="Folder of a finished run.")
-    out: Path = Field(description="Folder to write.")
+    out: Path = Field(description="Folder to write; it must not exist yet, or be empty.")
     form: Literal["adapter", "merged"] = Field("adapter", description="The small part that was tuned, or the whole.")
 
     def do(self) -> Path:
-        raise NotImplementedError
+        from scrimp.checkpoints import exporting
+
+        if _held(self.out):
+            raise WorkspaceError("is not empty", where=str(self.out), fix="give another folder as out")
+        loaded = self._loaded()
+        texts = ["".join(row.tokens) for row in Outcome.load(self.run / "scores.json").data.inspected]
+        probes = [loaded.tokenizer(text, add_special_tokens=False)["input_ids"][:_PROBED] for text in texts]
+        with atomic_folder(self.out) as folder:
+            if self.form == "adapter":
+                exporting.save_adapter(loaded, folder)
+            else:
+                exporting.save_merged(exporting.merge(loaded), folder)
+            exporting.check_export(loaded, folder, probes)
+            atomic_write(folder / "README.md", (self.run / "model" / "README.md").read_bytes())
+        return self.out
+
+    def _loaded(self) -> Loaded:
+        """The model that the run tuned."""
+        from scrimp.checkpoints.exporting import ADAPTER_CONFIG, load_export
+        from scrimp.checkpoints.heads import HEAD_CONFIG
+        from scrimp.checkpoints.loading import resolve
+        from scrimp.checkpoints.validation import CONFIG
+        from scrimp.serving.predictors import KINDS, read_manifest
+
+        folder = self.run / "model"
+        manifest = read_manifest(folder, list(KINDS))
+        if manifest.base is None or not any((folder / name).exists() for name in (ADAPTER_CONFIG, CONFIG, HEAD_CONFIG)):
+            raise ModelError(f"what this run found best tuned no model; it is of the kind {manifest.kind}",
+                             where=str(self.run), fix="scrimp predict uses it as it is; scrimp tune tunes a model")
+        checkpoint = resolve(manifest.base.name)
+        if checkpoint.fingerprint != manifest.base.fingerprint:
+            raise ModelError("the base model is another one than the one it was tuned on", where=manifest.base.name,
+                             fix="put the same version of the base model there")
+        return load_export(folder, checkpoint, dtype=manifest.base.dtype)
 
 
 class Methods(Verb):
@@ -451,7 +502,7 @@ class Run(Verb, Workspaced):
         from scrimp.recipes.schema import load
 
         recipe, folder = load(self.recipe), self.recipe.absolute().parent
-        out = self.out or (folder / recipe.out if recipe.out else self.recipe.with_suffix(""))
+        out = self.out or (folder / Path(recipe.out).expanduser() if recipe.out else self.recipe.with_suffix(""))
         own = {"force": self.force, "workspace": self.workspace}
         asked = [VERBS[call.verb].parse({**call.options, **own}, where=str(self.recipe))
                  for call in calls(recipe, folder, out)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,12 @@ def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
 
 def _source(source: Any, folder: Path) -> Any:
     """A path as seen from the recipe; rows and ``hub:name`` as they are."""
-    return str(folder / source) if isinstance(source, str) and not source.startswith("hub:") else source
+    if not isinstance(source, str) or source.startswith("hub:"):
+        return source
+    return os.path.join(folder, os.path.expanduser(source))
 
 
 def _model(name: str, folder: Path) -> str:
     """A model beside the recipe by its path; a hub id or an asset's name as it is."""
-    return str(folder / name) if (folder / name).exists() else name
+    beside = os.path.join(folder, os.path.expanduser(name))
+    return beside if os.path.exists(beside) else name

@@ -121,9 +121,10 @@ def _check_tuning(recipe: Recipe, document: Document) -> None:
     try:
         TunePlan.parse(recipe.options)
     except OptionError as error:
-        named = [key for key in recipe.options if f"'{key}'" in error.what]
-        raise OptionError(error.what, where=document.at((*place, *named[:1]), key=True), why=error.why,
-                          fix=error.fix) from None
+        keys = [key for key in recipe.options if f"'{key}'" in error.what]
+        values = [key for key, value in recipe.options.items() if f"'{value}'" in error.what]
+        where = document.at((*place, *(keys or values)[:1]), key=bool(keys))
+        raise OptionError(error.what, where=where, why=error.why, fix=error.fix) from None
 
 
 def _located(error: ValidationError, document: Document) -> OptionError:

@@ -48,4 +48,4 @@ def _source(source: Any, beside: Path) -> str | None:
 
 def _model(name: str, folder: Path) -> str:
     """A model's folder or file as seen from the recipe's folder; any other name as it is."""
-    return os.path.relpath(name, folder) if Path(name).exists() else name
+    return os.path.relpath(name, folder) if os.path.exists(name) else name

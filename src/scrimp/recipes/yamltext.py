@@ -120,6 +120,8 @@ class _Reader:
         self._check(event, path)
         self._document.values[path] = _start(event)
         if isinstance(event, yaml.ScalarEvent):
+            if "\0" in event.value:
+                raise self._refusal(event, "holds a NUL character", "remove it")
             return scalar(event.value) if event.style is None else event.value
         return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
 

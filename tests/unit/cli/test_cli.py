@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,7 @@ def test_options_become_fields(asked: list[verbs.Verb], tmp_path: Path, capsys: 
         "columns": {"text": "a", "label": "b"}, "rungs": ("untouched", "lora"), "seed": 4, "layout": "label",
         "on_bad_row": "skip", "force": True})]
     told = capsys.readouterr().out
-    assert "LoRA on SmolLM2-135M" in told
+    assert "* lora" in told
     assert str(out / "report.html") in told
     assert classification().predict in told.splitlines()[-1]
 
@@ -184,10 +184,10 @@ def test_help_teaches_quickly_and_without_torch() -> None:
     assert done.returncode == 0
     for expected in (*verbs.VERBS, "scrimp fit reviews.csv --budget 10m --out run", "--on-bad-row", "Examples:"):
         assert expected in done.stdout
-    run("--version")  # whatever had to be compiled is
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert run("--help").returncode == 0
-    assert time.perf_counter() - start < 1.5
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0  # 0.3 if free
 
 
 def test_every_verb_has_help_with_examples(capsys: Captured) -> None:

@@ -66,7 +66,7 @@ def test_short_forms(recipe, text: str, train: str, time: float | None) -> None:
     ("time: 10m", "time: ten", "4:16", "'budget.time': 'ten' is no duration"),
     ("memory", "memroy", "4:21", "did you mean 'memory'"),
     ("tune:", "tnue:", "6:5", "unknown key 'steps[0].tnue'; did you mean 'tune'"),
-    ("adapter: lora", "adapter: lroa", "6:12", "did you mean 'lora'"),
+    ("adapter: lora", "adapter: lroa", "6:21", "did you mean 'lora'"),
     ("rank: 16", "rnak: 16", "6:27", "unknown option 'rnak'"),
     ("rank: 16", "rank: many", "6:27", "'rank'"),
     ("[task, retention]", "[task]", "7:11", "both are always measured"),
@@ -146,7 +146,7 @@ def test_the_json_schema_accepts_what_is_accepted() -> None:
     assert json.loads(json.dumps(schema)) == schema
     assert schema["$defs"]["Step"]["properties"]["tune"]["properties"]["rank"]["description"]
     assert {"type": "string"} in schema["properties"]["data"]["anyOf"]
-    assert {"type": "string"} in schema["$defs"]["Budget"]["properties"]["time"]["anyOf"][0]["anyOf"]
+    assert {"type": "string"} in schema["$defs"]["Budget"]["properties"]["time"]["anyOf"]
     assert schema["required"] == ["data"]
 
 

@@ -13,7 +13,7 @@ from scrimp.recipes import yamltext
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-10**18, 10**18) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
+    | st.text(st.characters(exclude_characters="\0")),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
 
 
@@ -54,6 +54,7 @@ def test_places_of_keys_and_values() -> None:
     ("a: [1, 2", "r:1:9", "no YAML"),
     ("a: b: c", "r:1:5", "no YAML"),
     ("a: \x01", "r:1:4", "control character"),
+    ('a: "x\\0y"', "r:1:4", "NUL"),
     ("[" * 50 + "]" * 50, "r:1:22", "nested"),
     ("[" * 100_000, "r:1:22", "nested"),
     ("[" + "1," * 30_000 + "]", "r:1:", "more than"),

@@ -110,7 +110,7 @@ def test_a_folder_that_is_somebody_elses_is_refused(asked: list[verbs.Verb], tmp
     scrimp.fit("a.csv", out=tmp_path, force=True)
     scrimp.fit("a.csv", out=tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
-    with pytest.raises(WorkspaceError, match="is a file"):
+    with pytest.raises(WorkspaceError, match="is no folder"):
         scrimp.fit("a.csv", out=tmp_path / "thesis.tex")
 
 
