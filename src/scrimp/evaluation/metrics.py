@@ -1,0 +1,243 @@
+"""Metrics: each is a function of sums over rows, so that all share one interval and one paired comparison."""
+
+from __future__ import annotations
+
+import abc
+import sys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scrimp.core.errors import DataError
+from scrimp.core.options import Options
+from scrimp.core.registry import Method, preset
+from scrimp.evaluation.outcome import Score
+from scrimp.evaluation.statistics import Interval, bootstrap, mean_of_first, paired_bootstrap, wilson
+from scrimp.examples.records import Layout
+from scrimp.serving.base import wanted_text
+
+__all__ = ["Difference", "Metric", "metrics_for"]
+
+Row = Mapping[str, Any]
+Prediction = Mapping[str, Any]
+
+
+class Difference(Options):
+    """What one set of predictions scores above another on the same rows, with its 95 % interval."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Metric(Method):
+    """Base of all metrics. A subclass says what a row contributes and what the contributions' sums mean."""
+
+    family: ClassVar[str] = "metric"
+    verb: ClassVar[str] = "measure"
+    higher_is_better: ClassVar[bool] = True
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    @abc.abstractmethod
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        """Contributions of the rows, float64 [N, K]."""
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        """The metric of summed contributions [..., K]; their mean unless a subclass says otherwise."""
+        return mean_of_first(sums)
+
+    def measure(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Score:
+        """The score with its 95 % interval.
+
+        Args:
+            predictions: what a `Predictor` returned, one a row.
+            rows: the rows, with what was wanted.
+
+        Raises:
+            DataError: if there are no rows, not as many as predictions, or rows without what this metric needs.
+        """
+        contributions = self._contributions(predictions, rows)
+        found = float(self.value(contributions.sum(axis=0)))
+        low, high = self.interval(contributions, found)
+        return Score(metric=self.name, value=found, low=min(low, found), high=max(high, found), n=len(rows),
+                     higher_is_better=self.higher_is_better)
+
+    def compare(self, before: Sequence[Prediction], after: Sequence[Prediction], rows: Sequence[Row]) -> Difference:
+        """How much higher ``after`` scores than ``before``, paired by row."""
+        first, second = (self._contributions(predictions, rows) for predictions in (before, after))
+        value, low, high = paired_bootstrap(first, second, self.value)
+        return Difference(metric=self.name, value=value, low=low, high=high, n=len(rows))
+
+    def interval(self, contributions: np.ndarray, found: float) -> Interval:
+        """Bootstrapped over rows; where resampling cannot vary (one row, or all alike), as wide as a proportion's."""
+        low, high = bootstrap(contributions, self.value) if len(contributions) > 1 else (found, found)
+        if low < high:
+            return low, high
+        least, most = self.bounds
+        inner_low, inner_high = wilson((found - least) / (most - least) * len(contributions), len(contributions))
+        return least + (most - least) * inner_low, least + (most - least) * inner_high
+
+    def _contributions(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        if not rows or len(predictions) != len(rows):
+            raise DataError(f"{len(predictions)} predictions cannot be measured against {len(rows)} rows")
+        try:
+            return np.asarray(self.per_row(predictions, rows), dtype=np.float64)
+        except KeyError as error:
+            raise DataError(f"{self.name} needs {error} in every row and prediction",
+                            fix="choose a metric that suits the layout") from None
+
+
+class Accuracy(Metric):
+    """Share of rows whose predicted label is the true one."""
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        return _with_ones([p["label"] == row["label"] for p, row in zip(predictions, rows, strict=True)])
+
+    def interval(self, contributions: np.ndarray, found: float) -> Interval:
+        return wilson(contributions[:, 0].sum(), len(contributions))
+
+
+class MacroF1(Metric):
+    """Mean over labels of the harmonic mean of precision and recall; labels that occur nowhere are left out."""
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        true, said = [row["label"] for row in rows], [p["label"] for p in predictions]
+        labels = np.array(sorted({*true, *said}))
+        is_true, is_said = np.array(true)[:, None] == labels, np.array(said)[:, None] == labels
+        return np.concatenate([is_true & is_said, is_true, is_said], axis=1)
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        hits, true, said = np.split(sums, 3, axis=-1)
+        present = true + said > 0
+        scores = np.divide(2 * hits, true + said, out=np.zeros_like(hits), where=present)
+        return scores.sum(axis=-1) / present.sum(axis=-1)
+
+
+class CalibrationError(Metric):
+    """Expected calibration error: the mean gap between confidence and accuracy, over bins of equally many rows.
+
+    Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning"; with adaptive bins as in Nixon
+    et al. 2019, "Measuring Calibration in Deep Learning". The bins are those of the whole set in every resample.
+
+    Attributes:
+        bins: how many at most; fewer rows make fewer bins.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    bins: int = 10
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        confidence = np.array([p["scores"][p["label"]] for p in predictions])
+        right = np.array([p["label"] == row["label"] for p, row in zip(predictions, rows, strict=True)], dtype=float)
+        bins = min(self.bins, len(rows))
+        place = np.empty(len(rows), dtype=int)
+        place[np.argsort(confidence, kind="stable")] = np.arange(len(rows)) * bins // len(rows)
+        gaps = np.zeros((len(rows), bins))
+        gaps[np.arange(len(rows)), place] = confidence - right
+        return np.concatenate([gaps, np.ones((len(rows), 1))], axis=1)
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        return np.abs(sums[..., :-1]).sum(axis=-1) / sums[..., -1]
+
+
+class ExactMatch(Metric):
+    """Share of rows whose generated text is the wanted one, spaces at both ends aside.
+
+    Attributes:
+        ignore_case: whether upper and lower case are the same.
+    """
+
+    ignore_case: bool = False
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        return _with_ones([self._plain(p["text"]) == self._plain(wanted_text(row))
+                           for p, row in zip(predictions, rows, strict=True)])
+
+    def interval(self, contributions: np.ndarray, found: float) -> Interval:
+        return wilson(contributions[:, 0].sum(), len(contributions))
+
+    def _plain(self, text: str) -> str:
+        return text.strip().casefold() if self.ignore_case else text.strip()
+
+
+class ChrF(Metric):
+    """Mean over rows of the character n-gram F-score, from 0 to 100.
+
+    Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation"; computed by sacreBLEU.
+    """
+
+    bounds: ClassVar[tuple[float, float]] = (0.0, 100.0)
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        scorer = _chrf()
+        return _with_ones([scorer.sentence_score(p["text"], [wanted_text(row)]).score
+                           for p, row in zip(predictions, rows, strict=True)])
+
+
+class RougeL(Metric):
+    """Mean over rows of the F-score of the longest common subsequence of words.
+
+    Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries"; computed by rouge_score.
+    """
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        scorer = _rouge()
+        return _with_ones([scorer.score(wanted_text(row), p["text"])["rougeL"].fmeasure
+                           for p, row in zip(predictions, rows, strict=True)])
+
+
+class Perplexity(Metric):
+    """Exponential of the mean loss a token: of how many equally likely tokens the model seems to choose."""
+
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (1.0, sys.float_info.max)
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        return np.array([[p["loss"], p["tokens"]] for p in predictions])
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        return np.exp(np.minimum(sums[..., 0] / np.maximum(sums[..., 1], 1), 700.0))
+
+    def interval(self, contributions: np.ndarray, found: float) -> Interval:
+        return bootstrap(contributions, self.value) if len(contributions) > 1 else self.bounds
+
+
+def metrics_for(layout: Layout) -> tuple[str, ...]:
+    """Names of the metrics that suit a layout, the one that decides first."""
+    return _LAYOUTS[Layout(layout)]
+
+
+_FREE = ("exact-match", "chrf", "rouge-l")
+_LAYOUTS = {Layout.LABEL: ("accuracy", "macro-f1", "calibration-error"), Layout.PROMPT: _FREE, Layout.CHAT: _FREE,
+            Layout.TEXT: ("perplexity",), Layout.PREFERENCE: ()}
+
+
+def _with_ones(values: Sequence[float]) -> np.ndarray:
+    return np.stack([np.asarray(values, dtype=np.float64), np.ones(len(values))], axis=1)
+
+
+@lru_cache(maxsize=1)
+def _chrf() -> Any:
+    from sacrebleu.metrics import CHRF
+
+    return CHRF()
+
+
+@lru_cache(maxsize=1)
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], use_stemmer=False)
+
+
+preset("accuracy", Accuracy)
+preset("macro-f1", MacroF1)
+preset("calibration-error", CalibrationError)
+preset("exact-match", ExactMatch)
+preset("chrf", ChrF)
+preset("rouge-l", RougeL)
+preset("perplexity", Perplexity)

@@ -1,0 +1,1 @@
+"""What a model is used through: label scoring, generation, heads on features, and their saved form."""

@@ -1,0 +1,194 @@
+"""Predictors that are a causal model asked through a template, untouched or tuned; and an encoder with a tuned head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from scrimp.checkpoints.exporting import load_export, save_adapter, save_merged
+from scrimp.checkpoints.heads import PooledClassifier, save_head
+from scrimp.checkpoints.loading import Checkpoint, Loaded
+from scrimp.core.budget import Meter
+from scrimp.core.errors import DataError, GuardError, ModelError, OptionError
+from scrimp.core.progress import bar
+from scrimp.examples.records import Layout
+from scrimp.examples.templates import Template
+from scrimp.serving.base import Manifest, Prediction, Predictor, as_scores, reference
+from scrimp.serving.generation import generate, token_losses
+from scrimp.serving.passes import by_length, charge, evaluating, padded
+from scrimp.serving.scoring import Normalise, calibrated, score_labels
+
+__all__ = ["Generator", "LabelScorer", "PooledHead"]
+
+_CONTENT_FREE = ("N/A", "[MASK]", "")  # as in Zhao et al. 2021
+_MAX_NEW_TOKENS = 256
+
+
+class Asked(Predictor):
+    """A model together with the template that it was tuned with, and is to be asked with.
+
+    Args:
+        loaded: the model, with its adapter or head if it has one.
+        template: the one that training used.
+    """
+
+    def __init__(self, loaded: Loaded, template: Template) -> None:
+        self._loaded, self._template, self.labels = loaded, template, tuple(template.labels)
+        self._fingerprint = template.fingerprint(loaded.tokenizer)
+
+    def settings(self) -> dict[str, Any]:
+        """What else `restore` needs to know."""
+        return {}
+
+    def write(self, folder: Path) -> Manifest:
+        _write_model(self._loaded, folder)
+        return Manifest(kind=self.kind, labels=self.labels, template=self._template.model_dump(mode="json"),
+                        template_fingerprint=self._fingerprint, base=reference(self._loaded), settings=self.settings())
+
+    @classmethod
+    def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> Self:
+        template = _template(manifest, folder)
+        loaded = load_export(folder, manifest.needed(checkpoint), dtype=manifest.dtype)
+        if template.fingerprint(loaded.tokenizer) != manifest.template_fingerprint:
+            raise GuardError("the template writes other tokens than in training", where=str(folder),
+                             why="the tokenizer, its chat template, or scrimp's rendering has changed since",
+                             fix="use the tokenizer and the scrimp version that the model was tuned with")
+        return cls(loaded, template, **cls.options_from(manifest))
+
+    @classmethod
+    def options_from(cls, manifest: Manifest) -> dict[str, Any]:
+        """Checked keyword arguments of the constructor from the manifest's settings."""
+        manifest.positive()
+        return {}
+
+
+class LabelScorer(Asked):
+    """A causal model's probabilities of the label texts, over the labels alone.
+
+    Args:
+        calibrate: divide by the labels' probabilities after inputs without content; see `scoring.calibrated`.
+        normalise: ``sum`` compares whole label texts, ``mean`` their average token.
+    """
+
+    kind: ClassVar[str] = "label-scorer"
+
+    def __init__(self, loaded: Loaded, template: Template, *, calibrate: bool = False,
+                 normalise: Normalise = "sum") -> None:
+        if template.layout is not Layout.LABEL or len(template.labels) < 2:
+            raise DataError("label scoring needs a template with at least two labels")
+        super().__init__(loaded, template)
+        self._calibrate, self._normalise = calibrate, normalise
+        self._prior: np.ndarray | None = None
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
+        scores = self._score(rows, meter)
+        if self._calibrate:
+            if self._prior is None:
+                self._prior = self._score([{"text": text} for text in _CONTENT_FREE], meter)
+            scores = calibrated(scores, self._prior)
+        return as_scores(scores, self.labels)
+
+    def _score(self, rows: Sequence[Mapping[str, Any]], meter: Meter | None) -> np.ndarray:
+        tokenizer = self._loaded.tokenizer
+        answers = self._template.answers(tokenizer)
+        return score_labels(self._loaded, [self._template.prompt(row, tokenizer) for row in rows],
+                            [answers[label] for label in self.labels], normalise=self._normalise, meter=meter)
+
+    def settings(self) -> dict[str, Any]:
+        return {"calibrate": self._calibrate, "normalise": self._normalise}
+
+    @classmethod
+    def options_from(cls, manifest: Manifest) -> dict[str, Any]:
+        given = manifest.settings
+        if set(given) != {"calibrate", "normalise"} or not isinstance(given["calibrate"], bool) \
+                or given["normalise"] not in ("sum", "mean"):
+            raise ModelError("the label scorer's settings are damaged", why=str(given)[:200])
+        return dict(given)
+
+
+class Generator(Asked):
+    """A causal model's most probable answer; of documents (text layout) the loss instead.
+
+    Args:
+        max_new_tokens: how long an answer can be.
+    """
+
+    kind: ClassVar[str] = "generator"
+
+    def __init__(self, loaded: Loaded, template: Template, *, max_new_tokens: int = _MAX_NEW_TOKENS) -> None:
+        super().__init__(loaded, template)
+        self._max_new_tokens = max_new_tokens
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
+        tokenizer = self._loaded.tokenizer
+        if self._template.layout is Layout.TEXT:
+            losses = token_losses(self._loaded, [self._template.encode(row, tokenizer) for row in rows], meter=meter)
+            return [{"loss": loss, "tokens": count} for loss, count in losses]
+        made = generate(self._loaded, [self._template.prompt(row, tokenizer) for row in rows], meter=meter,
+                        max_new_tokens=self._max_new_tokens, stop=[self._template.end(tokenizer)])
+        return [{"text": tokenizer.decode(ids, skip_special_tokens=True)} for ids in made]
+
+    def settings(self) -> dict[str, Any]:
+        return {"max_new_tokens": self._max_new_tokens}
+
+    @classmethod
+    def options_from(cls, manifest: Manifest) -> dict[str, Any]:
+        return {"max_new_tokens": int(manifest.positive("max_new_tokens")["max_new_tokens"])}
+
+
+class PooledHead(Asked):
+    """An encoder with a linear head on its pooled states; ``loaded.model`` is the `PooledClassifier`."""
+
+    kind: ClassVar[str] = "pooled-head"
+
+    def __init__(self, loaded: Loaded, template: Template) -> None:
+        if not isinstance(loaded.model, PooledClassifier):
+            raise ModelError(f"a {type(loaded.model).__name__} has no head to classify with")
+        super().__init__(loaded, template)
+        self.labels = loaded.model.labels
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
+        model = self._loaded.model
+        encoded = [self._template.encode_pooled(row, self._loaded.tokenizer, ()).ids for row in rows]
+        logits, device = torch.zeros(len(rows), len(self.labels)), next(model.parameters()).device
+        with evaluating(model), bar("classifying", len(rows)) as shown:
+            for batch in by_length([len(ids) for ids in encoded]):
+                ids, real = padded([encoded[i] for i in batch], self._loaded.pad_id, left=False, device=device)
+                logits[batch] = model(input_ids=ids, attention_mask=real).float().cpu()
+                charge(meter, model, int(real.sum()))
+                shown.advance(len(batch))
+        if not logits.isfinite().all():
+            raise ModelError("the classifier's logits are not finite", where=self._loaded.checkpoint.name,
+                             why="its weights hold NaN or infinity, or overflow in this precision")
+        return as_scores(logits.double().numpy(), self.labels)
+
+
+def _write_model(loaded: Loaded, folder: Path) -> None:
+    """What the base lacks: an adapter, or all weights if all were tuned, and a head; nothing of an untouched model."""
+    from peft import PeftModel
+
+    model: Any = loaded.model
+    pooled = isinstance(model, PooledClassifier)
+    body = model.encoder if pooled else model
+    if isinstance(body, PeftModel):
+        save_adapter(loaded, folder)
+    elif _moved(model, body):
+        save_merged(loaded, folder)
+    elif pooled:
+        save_head(model, folder)
+
+
+def _moved(model: Any, body: Any) -> bool:
+    """Whether an adapter let the body itself be trained."""
+    return hasattr(model, "compute_dtype") and any(p.requires_grad for p in body.parameters())
+
+
+def _template(manifest: Manifest, folder: Path) -> Template:
+    try:
+        return Template.parse(manifest.template or {}, where=str(folder))
+    except OptionError as error:
+        raise ModelError("the saved template is damaged", where=str(folder), why=error.what) from None

@@ -1,0 +1,76 @@
+"""What every forward-only pass shares: evaluation mode, batches by token budget, and the bill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from scrimp.core.budget import Meter
+from scrimp.examples.batching import micro_batches
+from scrimp.tuning.adapters import compute_dtype
+
+__all__ = ["MICRO_TOKENS", "by_length", "charge", "evaluating", "padded", "positions_of",
+           "rows_for_logits"]
+
+MICRO_TOKENS = 4096  #: padded tokens of one forward pass
+_LOGITS = 1 << 26  # elements of the largest [rows, positions, vocabulary] block: 256 MiB in float32
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off, no graph and the precision that training ran in, within the block; the mode is put back after it."""
+    was_training = model.training
+    model.eval()
+    half = compute_dtype(model) == torch.bfloat16 and any(p.dtype == torch.float32 for p in model.parameters())
+    device = next(model.parameters()).device
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def by_length(lengths: Sequence[int], *, tokens: int = MICRO_TOKENS, rows: int | None = None) -> list[list[int]]:
+    """Indices of rows in batches of similar length, the longest first, so that too large a batch fails at once.
+
+    Args:
+        lengths: tokens of each row.
+        tokens: padded tokens a batch may hold; a single longer row is a batch of its own.
+        rows: rows a batch may hold; None for no limit.
+    """
+    batches, most = micro_batches(range(len(lengths)), lengths, tokens=tokens), rows or len(lengths)
+    return [batch[at: at + most] for batch in batches for at in range(0, len(batch), most)]
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int, *, left: bool,
+           device: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and a mask of what is real, both [B, L] and int64, filled on the left or on the right."""
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad, dtype=torch.long)
+    real = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[i, place] = torch.tensor(row, dtype=torch.long)
+        real[i, place] = 1
+    return ids.to(device), real.to(device)
+
+
+def positions_of(real: torch.Tensor) -> torch.Tensor:
+    """Position of each token in its row, [B, L], whichever side is padded."""
+    return (real.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def rows_for_logits(model: Any, positions: int) -> int:
+    """Rows of which logits at so many positions each fit into a block of fixed size."""
+    return max(1, _LOGITS // (positions * model.config.get_text_config().vocab_size))
+
+
+def charge(meter: Meter | None, model: nn.Module, tokens: int) -> None:
+    """Put a forward pass over ``tokens`` real tokens on the bill: about two operations a weight and token."""
+    if meter is not None:
+        weights = sum(p.numel() for p in model.parameters())
+        meter.charge(tokens_forward=tokens, flops=2.0 * weights * tokens)

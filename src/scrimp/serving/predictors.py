@@ -1,0 +1,48 @@
+"""All kinds of predictors, and how one is loaded from the folder in which it was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scrimp.checkpoints.loading import Checkpoint, resolve
+from scrimp.checkpoints.validation import refusing
+from scrimp.core.errors import ModelError
+from scrimp.serving.base import MANIFEST, Manifest, Prediction, Predictor, read_manifest
+from scrimp.serving.features import FrozenHead, LabelNames, embed_texts
+from scrimp.serving.language import Generator, LabelScorer, PooledHead
+from scrimp.serving.words import NearestAnswer, WordCounts
+
+__all__ = ["KINDS", "FrozenHead", "Generator", "LabelNames", "LabelScorer", "NearestAnswer", "PooledHead", "Prediction",
+           "Predictor", "WordCounts", "embed_texts", "load_predictor"]
+
+KINDS: dict[str, type[Predictor]] = {
+    cls.kind: cls for cls in (LabelScorer, Generator, PooledHead, FrozenHead, LabelNames, WordCounts, NearestAnswer)}
+
+
+def load_predictor(folder: Path | str, *, base: str | None = None) -> Predictor:
+    """What `Predictor.save` wrote. The folder is not trusted: nothing in it is run, and everything is checked.
+
+    Args:
+        folder: with `scrimp.json` in it.
+        base: where the base model is here, if not where the folder says; its fingerprint must be the same.
+
+    Raises:
+        ModelError: if anything is missing, damaged, of a newer format, or made for another base model.
+        GuardError: if the template would write other tokens than in training.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder, list(KINDS))
+    with refusing("the predictor cannot be loaded", folder):
+        return KINDS[manifest.kind].restore(folder, manifest, _base(manifest, folder, base))
+
+
+def _base(manifest: Manifest, folder: Path, elsewhere: str | None) -> Checkpoint | None:
+    if manifest.base is None:
+        return None
+    found = resolve(elsewhere or manifest.base.name)
+    if found.fingerprint != manifest.base.fingerprint:
+        raise ModelError("the base model is another one than the one it was tuned on", where=str(folder / MANIFEST),
+                         why=f"'{found.name}' has fingerprint {found.fingerprint[:12]}, "
+                             f"not {manifest.base.fingerprint[:12]}",
+                         fix="name the same version of the base model")
+    return found

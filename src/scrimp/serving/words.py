@@ -1,0 +1,158 @@
+"""Controls that need no pretrained model: word counts under a linear head, and the nearest training row's answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scrimp.checkpoints.loading import Checkpoint
+from scrimp.checkpoints.validation import read_object
+from scrimp.core.budget import Meter
+from scrimp.core.errors import DataError, ModelError
+from scrimp.core.workspace import atomic_write
+from scrimp.examples.records import Examples, input_text
+from scrimp.serving.base import (
+    Manifest,
+    Prediction,
+    Predictor,
+    as_scores,
+    read_tensors,
+    texts_of,
+    wanted_text,
+    write_tensors,
+)
+from scrimp.serving.logistic import LinearHead, fit_linear_head
+
+__all__ = ["NearestAnswer", "WordCounts"]
+
+_VOCABULARY = "vocabulary.json"
+_ANSWERS = "answers.json"
+_WORDS = r"(?u)\w+|[^\w\s]"  # punctuation and emoji carry meaning too, and leave no text without a word
+
+
+class WordCounts(Predictor):
+    """TF-IDF of words and word pairs, with logistic regression."""
+
+    kind: ClassVar[str] = "word-counts"
+
+    def __init__(self, vectorizer: Any, head: LinearHead) -> None:
+        self._vectorizer, self._head, self.labels = vectorizer, head, head.labels
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], labels: Sequence[str], *, meter: Meter | None = None,
+            seed: int = 0) -> WordCounts:
+        """Count and fit.
+
+        Args:
+            texts, labels: N of each.
+            meter: bills the time; no token passes a model.
+            seed: of the choice of the penalty.
+
+        Raises:
+            DataError: with fewer than two labels, or if no text has a word.
+        """
+        vectorizer = _vectorizer()
+        return cls(vectorizer, fit_linear_head(_fitted(vectorizer, texts), labels, seed=seed))
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
+        if not rows:
+            return []
+        return as_scores(self._head.log_odds(self._vectorizer.transform(texts_of(rows))), self.labels)
+
+    def write(self, folder: Path) -> Manifest:
+        _write_vocabulary(folder, self._vectorizer)
+        write_tensors(folder, idf=self._vectorizer.idf_, weight=self._head.weight, bias=self._head.bias)
+        return Manifest(kind=self.kind, labels=self.labels, settings={"strength": self._head.strength})
+
+    @classmethod
+    def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> WordCounts:
+        words, labels = _read_vocabulary(folder), len(manifest.labels)
+        found = read_tensors(folder, idf=(len(words),), weight=(labels, len(words)), bias=(labels,))
+        strength = manifest.positive("strength")["strength"]
+        return cls(_restored(words, found["idf"]),
+                   LinearHead(manifest.labels, found["weight"], found["bias"], strength))
+
+
+class NearestAnswer(Predictor):
+    """The answer of the training row whose words are the most similar: looking up, without any learning."""
+
+    kind: ClassVar[str] = "nearest-answer"
+
+    def __init__(self, vectorizer: Any, inputs: Sequence[str], answers: Sequence[str]) -> None:
+        self._vectorizer, self._inputs, self._answers = vectorizer, list(inputs), list(answers)
+        self._known = vectorizer.transform(self._inputs)
+
+    @classmethod
+    def fit(cls, train: Examples, *, meter: Meter | None = None) -> NearestAnswer:
+        """Remember the rows of a layout with free answers.
+
+        Raises:
+            DataError: if no input has a word.
+        """
+        inputs = [input_text(row) for row in train.rows]
+        vectorizer = _vectorizer()
+        _fitted(vectorizer, inputs)
+        return cls(vectorizer, inputs, [wanted_text(row) for row in train.rows])
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
+        if not rows:
+            return []
+        likeness = self._vectorizer.transform([input_text(row) for row in rows]) @ self._known.T
+        return [{"text": self._answers[int(at)]} for at in np.asarray(likeness.argmax(axis=1)).ravel()]
+
+    def write(self, folder: Path) -> Manifest:
+        _write_vocabulary(folder, self._vectorizer)
+        write_tensors(folder, idf=self._vectorizer.idf_)
+        atomic_write(folder / _ANSWERS, json.dumps({"inputs": self._inputs, "answers": self._answers}))
+        return Manifest(kind=self.kind)
+
+    @classmethod
+    def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> NearestAnswer:
+        words = _read_vocabulary(folder)
+        inputs, answers = _texts(folder / _ANSWERS, "inputs"), _texts(folder / _ANSWERS, "answers")
+        if len(inputs) != len(answers):
+            raise ModelError(f"{len(inputs)} inputs have {len(answers)} answers", where=str(folder / _ANSWERS))
+        return cls(_restored(words, read_tensors(folder, idf=(len(words),))["idf"]), inputs, answers)
+
+
+def _vectorizer(**known: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORDS, max_features=50_000, **known)
+
+
+def _fitted(vectorizer: Any, texts: Sequence[str]) -> Any:
+    try:
+        return vectorizer.fit_transform(texts)
+    except ValueError:
+        raise DataError("no text holds a word, so there is nothing to count") from None
+
+
+def _write_vocabulary(folder: Path, vectorizer: Any) -> None:
+    places = vectorizer.vocabulary_
+    atomic_write(folder / _VOCABULARY, json.dumps({"words": sorted(places, key=places.__getitem__)}))
+
+
+def _read_vocabulary(folder: Path) -> list[str]:
+    words = _texts(folder / _VOCABULARY, "words")
+    if len(set(words)) < len(words):
+        raise ModelError("a word occurs twice", where=str(folder / _VOCABULARY))
+    return words
+
+
+def _texts(path: Path, key: str) -> list[str]:
+    found = read_object(path).get(key)
+    if not isinstance(found, list) or not found or not all(isinstance(text, str) for text in found):
+        raise ModelError(f"'{key}' is no list of texts", where=str(path))
+    return found
+
+
+def _restored(words: list[str], idf: np.ndarray) -> Any:
+    vectorizer = _vectorizer(vocabulary={word: i for i, word in enumerate(words)})
+    vectorizer.idf_ = idf.astype(np.float64)
+    return vectorizer
+
