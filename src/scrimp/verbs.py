@@ -29,7 +29,7 @@ from scrimp.core.options import Bytes, Options
 from scrimp.core.progress import say, warn
 from scrimp.core.workspace import Step, Workspace, atomic_folder, atomic_write
 from scrimp.evaluation.outcome import InspectedRow, Outcome, Score
-from scrimp.recipes.fields import Based, Controls, Limit, Names, Pairs, Rungs, Settings, Shape, Source, Strictness
+from scrimp.recipes.fields import Based, Controls, Limit, Names, Pairs, Rungs, Seed, Settings, Shape, Source, Strictness
 
 if TYPE_CHECKING:
     from scrimp.checkpoints.loading import Loaded
@@ -116,7 +116,7 @@ class Learn(Verb, Settings, Shape, Workspaced):
     out: Path = Field(description="Folder for the model, the scores, the report and the recipe.")
     test: Source | None = Field(None, description=(
         "What is measured on; without it, rows of the data are held out if there are enough."))
-    seed: int = Field(0, ge=0, lt=2**32, description="Of every random choice.")
+    seed: Seed = Field(0, description="Of every random choice.")
     force: bool = Field(False, description="Write into a folder that holds something else than a scrimp run.")
 
     def do(self) -> Outcome:

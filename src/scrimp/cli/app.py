@@ -154,6 +154,8 @@ def _answer(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> Asked | None:
     """What was asked for, or None where help or the version was and has been printed."""
+    if broken := [text for text in arguments if text != text.encode("utf-8", "replace").decode()]:
+        raise OptionError(f"the argument {broken[0]!r} is not UTF-8", fix="rename the file, or write it in UTF-8")
     try:
         return app()(arguments)
     except CycloptsError as error:

@@ -15,7 +15,8 @@ from scrimp.core.options import Options
 from scrimp.examples.records import Layout
 
 __all__ = [
-    "Based", "Controls", "Limit", "Names", "Pairs", "Rungs", "Settings", "Shape", "Source", "Strictness", "pairs",
+    "Based", "Controls", "Limit", "Names", "Pairs", "Rungs", "Seed", "Settings", "Shape", "Source", "Strictness",
+    "pairs",
 ]
 
 
@@ -63,6 +64,8 @@ Source = Annotated[str | list[dict[str, Any]], BeforeValidator(_source)]
 Limit = Annotated[Budget, BeforeValidator(_limit), OrText("string", "number")]
 #: ``"a=b,c=d"`` or a mapping.
 Pairs = Annotated[dict[str, str], BeforeValidator(pairs), OrText()]
+#: Of every random choice.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 #: ``"a,b"`` or a list.
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), OrText()]
 

@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 
 from scrimp.core.errors import OptionError, nearest
 from scrimp.core.options import Options
-from scrimp.recipes.fields import Controls, Limit, OrText, Rungs, Settings, Shape, Source
+from scrimp.recipes.fields import Controls, Limit, OrText, Rungs, Seed, Settings, Shape, Source
 from scrimp.recipes.yamltext import Document, KeyPath, read_file
 
 __all__ = ["VERSION", "Data", "Recipe", "Step", "json_schema", "load"]
@@ -55,7 +55,7 @@ class Recipe(Settings, Controls):
                                     description="What is done: one of fit and tune.")
     evaluate: tuple[Literal["task", "retention"], ...] = Field(
         ("task", "retention"), description="What is measured: the task and, always beside it, what is retained.")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=100, description="One run for each.")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=100, description="One run for each.")
     out: str | None = Field(None, description="Folder of the results; without it, the recipe's name without .yaml.")
 
     @field_validator("evaluate", mode="after")

@@ -120,9 +120,7 @@ class _Reader:
         self._check(event, path)
         self._document.values[path] = _start(event)
         if isinstance(event, yaml.ScalarEvent):
-            if "\0" in event.value:
-                raise self._refusal(event, "holds a NUL character", "remove it")
-            return scalar(event.value) if event.style is None else event.value
+            return scalar(event.value) if event.style is None else self._text(event)
         return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
 
     def _list(self, path: KeyPath) -> list[Any]:
@@ -137,13 +135,23 @@ class _Reader:
             self._check(event, path)
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._refusal(event, "a key must be plain text", "write `key: value`")
-            key = event.value
+            key = self._text(event)
             if key in found:
                 first = self._document.at((*path, key), key=True)
                 raise self._refusal(event, f"the key '{key}' is given twice", f"keep one; the first is at {first}")
             self._document.keys[(*path, key)] = _start(event)
             found[key] = self._value(next(self._events), (*path, key))
         return found
+
+    def _text(self, event: Any) -> str:
+        """A scalar's text; escapes may write a character as two halves, as JSON does."""
+        try:
+            text = event.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise self._refusal(event, "holds half a character", "write both halves, or the character") from None
+        if "\0" in text:
+            raise self._refusal(event, "holds a NUL character", "remove it")
+        return text
 
     def _check(self, event: Any, path: KeyPath) -> None:
         self._nodes += 1

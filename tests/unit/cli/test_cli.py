@@ -90,6 +90,7 @@ def test_result_as_json(asked: list[verbs.Verb], tmp_path: Path, capsys: Capture
     (["tune", "a.csv", "--out", "o", "--rank", "[1"], "--rank:1:"),
     (["tune", "a.csv", "--out", "o", "--bugdet", "3m"], "did you mean 'budget'"),
     (["--hepl"], "--hepl"),
+    (["fit", "a\udcff.csv", "--out", "o"], "not UTF-8"),
     (["run", "nowhere.yaml"], "nowhere.yaml"),
     (["methods", "adaptor"], "did you mean 'adapter'"),
 ])

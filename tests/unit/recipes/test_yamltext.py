@@ -24,6 +24,7 @@ def test_what_is_dumped_is_read_back(value: object) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [
     ("1e-4", 1e-4), ("5", 5), ("-2.5", -2.5), ("no", "no"), ("on", "on"), ("true", True), ("False", False), ("~", None),
+    ('"\\ud83c\\udf89"', "🎉"),
     ("null", None), ("10:30", "10:30"), ("2024-01-01", "2024-01-01"), ("0x1F", "0x1F"), ("'5'", "5"),
     ("1" * 5000, "1" * 5000), ("[a, 1]", ["a", 1]), ("{a: {b: 1}}", {"a": {"b": 1}}), ("", None),
     ("# only a comment", None),
@@ -55,6 +56,7 @@ def test_places_of_keys_and_values() -> None:
     ("a: b: c", "r:1:5", "no YAML"),
     ("a: \x01", "r:1:4", "control character"),
     ('a: "x\\0y"', "r:1:4", "NUL"),
+    ('a: "x\\ud800"', "r:1:4", "half a character"),
     ("[" * 50 + "]" * 50, "r:1:22", "nested"),
     ("[" * 100_000, "r:1:22", "nested"),
     ("[" + "1," * 30_000 + "]", "r:1:", "more than"),
