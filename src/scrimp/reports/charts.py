@@ -22,6 +22,7 @@ Kind = Literal["untouched", "control", "adapted"]
 Cell = str | int | float
 
 _PHONE, _DESK = 42, 90  # characters of one line, on a phone and on a desk
+_TOLD = 400  # characters of a description
 _SYMBOLS = {  # around (0, 0), seven pixels across
     "adapted": "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0Z",
     "control": "M-5.5 -5.5H5.5V5.5H-5.5Z",
@@ -56,8 +57,8 @@ def symbol(kind: Kind, chosen: bool = False) -> Markup:
 
 def _svg(key: str, title: str, told: str, height: float, *children: str, class_: str = "chart") -> Markup:
     named, described = f"{key}-title", f"{key}-told"
-    return element("svg", element("title", title, id=named), element("desc", told, id=described), *children,
-                   class_=class_, role="img", width="100%", height=f"{height:g}", aria_labelledby=named,
+    return element("svg", element("title", title, id=named), element("desc", clip(told, _TOLD), id=described),
+                   *children, class_=class_, role="img", width="100%", height=f"{height:g}", aria_labelledby=named,
                    aria_describedby=described)
 
 
@@ -136,7 +137,7 @@ def intervals(key: str, title: str, told: str, dots: Sequence[Dot], *, axis: str
     if reference:
         x = _percent(scale.at(reference[0]))
         lines.insert(1, element("line", x1=x, x2=x, y1=top, y2=foot, class_="reference"))
-    table = tuple((dot.label, say(dot.value), say(dot.low), say(dot.high)) for dot in dots)
+    table = tuple((clip(dot.label, _DESK), say(dot.value), say(dot.low), say(dot.high)) for dot in dots)
     note = f"{axis}; dashed: {reference[1]}" if reference else axis
     return Chart(title, _svg(key, title, told, foot + 24, *lines), ("", axis, "95% from", "to"), table, note)
 
@@ -190,7 +191,7 @@ def bars(key: str, title: str, told: str, rows: Sequence[Bar], *, columns: tuple
         drawn.append(element("line", x1=x, x2=x, y1=0, y2=foot + 4, class_="reference"))
         drawn.append(element("text", limit[1], x=x, y=foot + 20, class_="tick",
                              text_anchor="end" if limit[0] > 0.5 else "start"))
-    shown = tuple(table) if table is not None else tuple((bar.label, bar.value) for bar in rows)
+    shown = tuple(table) if table is not None else tuple((clip(bar.label, _DESK), bar.value) for bar in rows)
     return Chart(title, _svg(key, title, told, foot + (28 if limit else 4), *drawn), columns, shown)
 
 

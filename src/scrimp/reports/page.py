@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["render", "write"]
 
-_BARS, _LABEL_ROWS, _PAIRS, _MATRIX = 12, 200, 20, 25  # bars drawn, labels listed, pairs listed, classes in a matrix
-_SAMPLES, _SAMPLE_BYTES = 12, 160_000  # shown, and what all their texts may weigh
-_ROWS, _ROW_TOKENS = 6, 240  # inspected rows shown, tokens of each
+_BARS, _LABEL_ROWS, _PAIRS, _MATRIX = 12, 150, 20, 25  # bars drawn, labels listed, pairs listed, classes in a matrix
+_SAMPLES, _SAMPLE_BYTES = 10, 100_000  # shown, and what all their texts may weigh
+_ROWS, _ROW_TOKENS = 4, 200  # inspected rows shown, tokens of each
 _CURVES = 3
 
 
@@ -87,8 +87,8 @@ def _score_chart(outcome: Outcome, place: story.Standing) -> Chart | None:
     better = "" if place.score.higher_is_better else ", lower is better"
     return charts.intervals(
         "scores", "Scores with their 95% intervals",
-        f"{place.winner.title} has {numbers.interval(place.score)}."
-        + (f" {place.rival.title} has {numbers.interval(rival)}." if place.rival and rival else ""),
+        f"{text.clip(place.winner.title, 90)} has {numbers.interval(place.score)}."
+        + (f" {text.clip(place.rival.title, 90)} has {numbers.interval(rival)}." if place.rival and rival else ""),
         [Dot(rung.title, score.value, score.low, score.high, rung.kind, rung is place.winner)
          for rung, score in scored],
         axis=f"{numbers.metric_name(metric)} on {place.basis} rows{better}",
@@ -110,7 +110,7 @@ def _retention_chart(outcome: Outcome) -> Chart | None:
     measured = [(rung, found) for rung, found in measured if found.measure == measure]
     return charts.intervals(
         "retention", "What was forgotten, with 95% intervals",
-        "; ".join(f"{rung.title} {numbers.interval(found)}" for rung, found in measured) + ".",
+        "; ".join(f"{text.clip(rung.title, 90)} {numbers.interval(found)}" for rung, found in measured) + ".",
         [Dot(rung.title, found.change, found.low, found.high, rung.kind, rung.name == outcome.winner)
          for rung, found in measured],
         axis=f"change of {text.clip(measure, 60)}", say=numbers.change,
@@ -125,7 +125,7 @@ def _label_chart(outcome: Outcome) -> Chart | None:
     drawn = [Bar(label, 0, rows / most, f"{numbers.count(rows)} · {numbers.share(rows, total)}")
              for label, rows in ordered[:_BARS]]
     rest = len(ordered) - len(drawn)
-    table = [(text.clip(label, 120), numbers.count(rows)) for label, rows in ordered[:_LABEL_ROWS]]
+    table = [(text.clip(label, 40), numbers.count(rows)) for label, rows in ordered[:_LABEL_ROWS]]
     table += [(f"{len(ordered) - _LABEL_ROWS:,} more labels", "")] if len(ordered) > _LABEL_ROWS else []
     few = f"; {rest} more labels with {ordered[-1][1]:,} to {ordered[_BARS][1]:,} rows are not drawn" if rest else ""
     return charts.bars("labels", f"Training rows of each label{few}",
@@ -227,6 +227,6 @@ def _samples(outcome: Outcome) -> list[tuple[Sample, dict[str, text.Clipped]]]:
     """Rows that changed first, otherwise in the record's order, each text clipped to its share of the page."""
     shown = sorted(outcome.samples, key=lambda sample: sample.before == sample.after)[:_SAMPLES]
     most = _SAMPLE_BYTES // (4 * max(len(shown), 1))
-    return [(sample, {name: text.clipped(value, head=400, head_lines=8, most_bytes=most)
+    return [(sample, {name: text.clipped(value, head=300, head_lines=8, most_bytes=most)
                       for name in ("input", "target", "before", "after")
                       if (value := getattr(sample, name)) is not None}) for sample in shown]

@@ -15,7 +15,7 @@ from scrimp.evaluation.outcome import InspectedRow
 __all__ = ["Clipped", "Run", "clip", "clipped", "facts", "runs", "visible"]
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_FACT, _TOKEN = 600, 60  # characters shown of a stated fact, of a token
+_KEY, _FACT, _TOKEN = 60, 400, 32  # characters shown of a fact's name, of a fact, of a token
 
 
 def visible(text: str) -> str:
@@ -26,7 +26,7 @@ def visible(text: str) -> str:
 def _spelled(char: str) -> str:
     if char in "\n\t" or (unicodedata.category(char) not in ("Cc", "Cs") and char not in _BIDI):
         return char
-    return chr(0x2400 + ord(char)) if ord(char) < 0x20 else f"⟨U+{ord(char):04X}⟩"
+    return chr(0x2400 + ord(char)) if ord(char) < 0x20 else f"[U+{ord(char):04X}]"
 
 
 def clip(text: str, most: int) -> str:
@@ -51,10 +51,10 @@ class Clipped:
 
 
 def clipped(text: str, *, head: int, head_lines: int, most_bytes: int) -> Clipped:
-    """``text`` for a page that has ``most_bytes`` (after escaping) to spare for it; the head stays whole."""
-    first = "\n".join(text[:head].split("\n")[:head_lines])
+    """``text`` for a page that has ``most_bytes`` (after escaping) to spare for it, and for its head as much again."""
     weights = accumulate(len(escape(visible(char)).encode()) for char in text)
-    kept = max(min(head, len(text)), sum(weight <= most_bytes for weight in weights))
+    kept = sum(weight <= most_bytes for weight in weights)
+    first = "\n".join(text[: min(head, kept)].split("\n")[:head_lines])
     return Clipped(first, text[:kept], len(text), len(text) - kept)
 
 
@@ -93,7 +93,7 @@ def _marked(token: str) -> str:
 
 def facts(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Keys and values as words, nested ones flattened into one line each."""
-    return [(str(key).replace("_", " "), clip(_plain(value), _FACT)) for key, value in mapping.items()]
+    return [(clip(str(key).replace("_", " "), _KEY), clip(_plain(value), _FACT)) for key, value in mapping.items()]
 
 
 def _plain(value: Any) -> str:

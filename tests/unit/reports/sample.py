@@ -13,6 +13,7 @@ ATTACKS = (
     "{{ 7 * 7 }} {% raw %} javascript:alert(1) &lt;b&gt;",
 )
 ARABIC, EMOJI = "مرحبا بالعالم، هذا نص طويل", "👩‍👩‍👧‍👦🏳️‍🌈 café ﷽"
+NASTY = " ".join((*ATTACKS, ARABIC, EMOJI, "\x00\x07\u202egnp.exe\ud800"))
 
 
 def accuracy(value: float, n: int = 400) -> Score:
@@ -130,10 +131,9 @@ def generation() -> Outcome:
         reproduce="scrimp run out/recipe.yaml", predict="scrimp predict out new.jsonl")
 
 
-def hostile() -> Outcome:
+def hostile(nasty: str = NASTY) -> Outcome:
     """Every text tries to run, to break out, or to turn the page round; 150 labels, long names, 10 000 characters."""
     labels = tuple(f"{ATTACKS[i % 5]} {i} {'long' * (i % 40)}" for i in range(150))
-    nasty = " ".join((*ATTACKS, ARABIC, EMOJI, "\x00\x07\u202egnp.exe\ud800"))
     row = InspectedRow(source=nasty, tokens=(*ATTACKS, ARABIC, EMOJI, " ", "\n", "x" * 500) * 80,
                        trained=((False,) * 6 + (True,) * 4) * 80)
     rungs = (Rung(name=ATTACKS[0], title=nasty, kind="adapted", test=(accuracy(0.5, 30),), curve=learning(2, 1, 0.5, 1),
@@ -150,7 +150,7 @@ def hostile() -> Outcome:
         confusion=tuple(tuple((i * j) % 3 for j in range(150)) for i in range(150)),
         samples=tuple(Sample(input=nasty + "字" * 10_000, target=nasty, before=None if i % 2 else "no\n" * 5000,
                              after="w" * 10_000, right=bool(i % 2)) for i in range(30)),
-        warnings=(nasty, "w" * 5000), environment={nasty: nasty}, reproduce=nasty, predict=nasty)
+        warnings=(nasty, "w" * 5000), environment={nasty: nasty}, reproduce=NASTY, predict=NASTY)
 
 
 def many_classes() -> Outcome:
