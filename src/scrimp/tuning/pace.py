@@ -13,23 +13,22 @@ _MARGIN = 1.05  # steps differ in length
 
 
 class Pace(BaseModel):
-    """Seconds of the last steps, and of a validation and a checkpoint.
+    """Seconds of the last steps, and of a validation and a checkpoint."""
 
-    The first step of a process warms up caches and is not to be recorded.
-    """
-
+    count: int = 0
     steps: list[float] = []
     validation_s: float = 0.0
     saving_s: float = 0.0
 
     def record(self, seconds: float) -> None:
-        """One more step was timed."""
-        self.steps = [*self.steps, seconds][-_WINDOW:]
+        """One more step was timed. The first, which warms up caches, counts only until there is a second."""
+        before = self.steps if self.count != 1 else []
+        self.steps, self.count = [*before, seconds][-_WINDOW:], self.count + 1
 
     @property
     def known(self) -> bool:
         """Whether enough steps were timed to foresee the rest."""
-        return len(self.steps) >= 3
+        return self.count > 3
 
     def next_s(self) -> float:
         """Seconds that one more step may take, with the closing validation and checkpoint after it."""

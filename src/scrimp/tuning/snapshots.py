@@ -73,6 +73,8 @@ class Snapshots:
         Raises:
             WorkspaceError: if it is of a run with other data, options or model.
         """
+        for left_by_a_kill in self.folder.glob(".*"):
+            shutil.rmtree(left_by_a_kill, ignore_errors=True)
         for number in reversed(self._numbers()):
             path = self.folder / f"{number:06d}"
             try:

@@ -260,6 +260,8 @@ class _Run:
                  trainable=self.work.moving, precision=str(self.dtype).removeprefix("torch."),
                  options=self.options.model_dump(mode="json"))
         self.cut_to_tokens()
+        if (ended := self.spent()) is not None:
+            self.end(ended)
         if self.validate:
             self.measure()
         self.save()
@@ -281,7 +283,7 @@ class _Run:
 
     def step(self) -> None:
         """One update with what follows from it, or a rewind."""
-        started, warming = time.monotonic(), self.at.step == 0
+        started = time.monotonic()
         loss, norm = self.gradient()
         if (reason := fault(loss, norm, [point.loss for point in self.at.curve])) is not None:
             self.rewind(reason)
@@ -290,8 +292,7 @@ class _Run:
         rate = self.update()
         self.at.step += 1
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
-        if not warming:
-            self.at.pace.record(time.monotonic() - started)
+        self.at.pace.record(time.monotonic() - started)
         self.cut_to_time()
         last = self.at.step >= self.at.planned
         if self.validate and (last or self.at.step % self.validate_every == 0):
@@ -410,7 +411,7 @@ class _Run:
     def cut_to_time(self) -> None:
         """Plan no more steps than there is time for: once the pace is known, and again at each tenth of the plan."""
         left = self.meter.remaining_s() - self.options.reserve_s
-        due = len(self.at.pace.steps) == 3 or self.at.step % max(self.at.planned // 10, 1) == 0
+        due = self.at.pace.count == 4 or self.at.step % max(self.at.planned // 10, 1) == 0
         if self.at.pace.known and due and math.isfinite(left):
             fitting = self.at.pace.fitting(left, validate_every=self.validate_every,
                                            save_every_s=self.options.checkpoint_every_s)

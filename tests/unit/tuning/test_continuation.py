@@ -29,6 +29,9 @@ def test_sigkill_in_a_step_and_while_saving(causal_folder, tmp_path):
         ends[where] = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
     assert ends == {"loss:8": -signal.SIGKILL, "save:5": -signal.SIGKILL, "loss:4": -signal.SIGKILL, "never": 0}
     assert same(load_file(tmp_path / "out"), unbroken)
+    left = sorted(p.name for p in (tmp_path / "killed" / "checkpoint").iterdir())
+    assert len(left) == 2
+    assert all(name.isdecimal() for name in left)
 
 
 def test_ctrl_c_saves_and_the_same_call_goes_on(lora, data, fit, tmp_path):

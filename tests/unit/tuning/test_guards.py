@@ -28,6 +28,13 @@ class PoisonedSFT(SFT):
         return Loss(loss.total * float(self.by), loss.count) if self._seen in self.calls else loss
 
 
+class EmptySFT(SFT):
+    """Promises trained tokens and counts none."""
+
+    def loss(self, model, batch):
+        return Loss(super().loss(model, batch).total, 0)
+
+
 class MeanSFT(SFT):
     """The classic mistake: each micro-batch's mean, weighted as if all had as many trained tokens."""
 
@@ -106,6 +113,11 @@ def test_no_trained_tokens(lora, data, fit):
     bare = [Encoded(ids=e.ids, trained=[False] * len(e.ids), target=None, row=e.row, truncated=False) for e in data]
     with pytest.raises(GuardError, match="nothing would be trained"):
         fit(lora(), bare)
+
+
+def test_an_objective_that_counts_nothing(lora, data, fit):
+    with pytest.raises(GuardError, match="nothing is trained in step 1"):
+        fit(lora(), data, objective=EmptySFT())
 
 
 def test_examples_without_trained_tokens_are_left_out_and_named(lora, data, fit, tmp_path):

@@ -238,7 +238,13 @@ def test_a_continuation_keeps_to_the_cut_plan(lora, data, fit, tmp_path):
 
 
 def test_pace_counts_validations_and_checkpoints():
-    pace = Pace(steps=[1.0, 1.0, 1.0], validation_s=2.0, saving_s=3.0)
+    pace = Pace(validation_s=2.0, saving_s=3.0)
+    pace.record(9.0)  # warming up
+    assert pace.next_s() == 14.0
+    for _ in range(3):
+        assert not pace.known
+        pace.record(1.0)
+    assert pace.known
     assert pace.next_s() == 6.0
     steps = pace.fitting(100, validate_every=4, save_every_s=30)
     assert steps * (1 + 0.1 + 0.5) + 5 <= 100 < (steps + 6) * (1 + 0.1 + 0.5) * 1.05 + 5
