@@ -40,10 +40,10 @@ def _source(source: Any, folder: Path) -> Any:
     """A path as seen from the recipe; rows and ``hub:name`` as they are."""
     if not isinstance(source, str) or source.startswith("hub:"):
         return source
-    return os.path.join(folder, os.path.expanduser(source))
+    return os.path.normpath(folder / Path(source).expanduser())
 
 
 def _model(name: str, folder: Path) -> str:
     """A model beside the recipe by its path; a hub id or an asset's name as it is."""
-    beside = os.path.join(folder, os.path.expanduser(name))
+    beside = os.path.normpath(folder / Path(name).expanduser())
     return beside if os.path.exists(beside) else name
