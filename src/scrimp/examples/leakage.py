@@ -23,8 +23,8 @@ __all__ = ["Conflict", "Leakage", "conflicts", "duplicates", "find"]
 
 _RUN = 5  # characters of a shingle
 _PERMUTATIONS = 64
-_BANDS = (16, 4)  # finds a pair of similarity 0.8 with probability 0.9998, one of 0.5 with 0.64
-_LOWEST = 0.5
+_BANDS = (16, 4)  # finds a pair of similarity 0.8 with probability 0.9998, one of 0.6 with 0.89
+_LOWEST = 0.6
 _SLACK = 0.2  # an estimate from 64 permutations is off by more than this once in a thousand times
 _BLOCK = 1 << 14  # shingles hashed at once, so that a text of 10 MB needs no gigabytes
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -66,7 +66,7 @@ def find(train: Examples, test: Examples, *, threshold: float = 0.8) -> Leakage:
 
     Args:
         train, test: the rows.
-        threshold: least Jaccard similarity of near duplicates, from 0.5 to 1.
+        threshold: least Jaccard similarity of near duplicates, from 0.6 to 1.
 
     Raises:
         OptionError: if the threshold is out of range.
@@ -86,7 +86,7 @@ def duplicates(examples: Examples, *, threshold: float | None = None) -> list[li
 
     Args:
         examples: the rows.
-        threshold: joins near duplicates of at least that Jaccard similarity (0.5 to 1) too; None joins exact ones only.
+        threshold: joins near duplicates of at least that Jaccard similarity (0.6 to 1) too; None joins exact ones only.
 
     Raises:
         OptionError: if the threshold is out of range.

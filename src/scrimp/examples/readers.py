@@ -75,8 +75,6 @@ def _kind(path: Path) -> str:
             return "neither a file nor a folder"
     except OSError as error:
         return f"not readable ({error.strerror})"
-    except ValueError:  # a NUL in the name
-        return "no possible name of a file"
     if path.is_symlink():
         return "a link that leads nowhere"
     beside = os.listdir(path.parent) if path.parent.is_dir() and os.access(path.parent, os.R_OK) else []

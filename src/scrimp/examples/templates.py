@@ -157,13 +157,13 @@ class Template(Options):
         Of a chat that is everything before its first answer; if its last message is not the assistant's, everything,
         earlier answers included. To ask for a later answer give the messages before it.
         """
-        if self.layout is Layout.CHAT and row["messages"][-1]["role"] == "assistant":
-            encoded = self.encode(row, tokenizer)
-            return encoded.ids[:encoded.trained.index(True)]
         if self.style == "pooled":
             return self.encode_pooled(row, tokenizer, ()).ids
         if self.layout is Layout.TEXT:
             return begins(tokenizer)
+        if self.layout is Layout.CHAT and row["messages"][-1]["role"] == "assistant":
+            encoded = self.encode(row, tokenizer)
+            return encoded.ids[:encoded.trained.index(True)]
         return self._fitted(self._talk(row).question(), tokenizer)[0]
 
     def answers(self, tokenizer: Any) -> dict[str, list[int]]:
@@ -175,7 +175,7 @@ class Template(Options):
         """The token that ends an answer: where generation must stop."""
         if self.layout is Layout.TEXT:
             return end_id(tokenizer)
-        return self._render(self._probe("a"), tokenizer)[0][-1]
+        return self._render(self._asked("a", "a"), tokenizer)[0][-1]
 
     def shown(self, row: Mapping[str, Any]) -> tuple[str, str]:
         """What a person reads of a row: what is asked, and the answer (empty where there is none)."""
@@ -193,7 +193,7 @@ class Template(Options):
                 return self.encode_pooled({"text": text}, tokenizer, ()).ids
             if self.layout is Layout.TEXT:
                 return self.encode({"text": text}, tokenizer).ids
-            return list(self._render(self._probe("ok", text), tokenizer))
+            return list(self._render(self._asked(text, "ok"), tokenizer))
 
         return fingerprint([self.model_dump(mode="json"), [made(text) for text in _PROBES]])
 
@@ -241,9 +241,6 @@ class Template(Options):
         answered = [] if answer is None else [{"role": "assistant", "content": answer}]
         return _Talk((*system, user, *answered), None, len(system), len(head))
 
-    def _probe(self, answer: str, text: str = "a") -> _Talk:
-        return self._asked(text, answer)
-
     def _render(self, talk: _Talk, tokenizer: Any) -> tuple[list[int], list[bool]]:
         style: Style = "chat" if self.style == "chat" else "plain"
         return render(talk.messages, tokenizer, style, talk.tools)
@@ -256,9 +253,10 @@ class Template(Options):
         """
         limit = self._limit(talk, tokenizer)
         most = min(talk.room, _CHARACTERS_A_TOKEN * self.max_tokens)
+        measured = talk if self.layout is Layout.CHAT else talk.question()
 
         def size(room: int) -> int:
-            return self._measure(self._render(talk.cut_to(room), tokenizer))
+            return len(self._render(measured.cut_to(room), tokenizer)[0])
 
         whole = self._render(talk.cut_to(most), tokenizer)
         if self._measure(whole) <= limit:
@@ -337,7 +335,7 @@ def _writing(tokenizer: Any) -> tuple[Any, int]:
 def _answers(template: Template, tokenizer: Any, writing: tuple[Any, int]) -> tuple[tuple[int, ...], ...]:
     found = []
     for label in template.labels:
-        ids, trained = template._render(template._probe(label), tokenizer)
+        ids, trained = template._render(template._asked("a", label), tokenizer)
         found.append(tuple(token for token, learned in zip(ids, trained, strict=True) if learned))
     if len(set(found)) < len(found):
         raise DataError("two labels have the same tokens", where="labels", fix="rename one of them")
