@@ -110,6 +110,18 @@ def test_nothing_spills_sideways(browser: webdriver.Chrome, files: dict[str, str
     assert browser.execute_script("return innerWidth") == width
 
 
+def test_on_paper_it_is_black_on_white_and_fits(browser: webdriver.Chrome, files: dict[str, str]) -> None:
+    at_width(browser, 680)  # A4 within its margins
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+        "media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    browser.get(files["classification"])
+    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    spilled = browser.execute_script("return document.documentElement.scrollWidth")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "screen"})
+    assert ground == "rgb(255, 255, 255)"
+    assert spilled <= 680
+
+
 def test_attacks_are_read_and_not_run(browser: webdriver.Chrome, files: dict[str, str]) -> None:
     browser.get(files["hostile"])
     assert browser.title.startswith("Use <script>")
