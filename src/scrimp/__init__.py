@@ -13,26 +13,23 @@ if TYPE_CHECKING:
     from scrimp.core.budget import Budget
     from scrimp.core.errors import ScrimpError
     from scrimp.evaluation.outcome import Outcome
-    from scrimp.verbs import clean, evaluate, export, fit, inspect, methods, predict, run, schema, tune
+    from scrimp.verbs import clean, evaluate, export, fit, inspect, methods, predict, run, sample, schema, tune
 
-_AT = {
-    **dict.fromkeys(("clean", "evaluate", "export", "fit", "inspect", "methods", "predict", "run", "schema", "tune"),
-                    "scrimp.verbs"),
-    "Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outcome", "ScrimpError": "scrimp.core.errors",
-}
+_ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outcome",
+              "ScrimpError": "scrimp.core.errors"}
 
 __all__ = [
     "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "export", "fit", "inspect", "methods", "predict", "run",
-    "schema", "tune",
+    "sample", "schema", "tune",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("scrimp")
-    if name not in _AT:
+    if name not in __all__:
         raise AttributeError(f"module 'scrimp' has no attribute '{name}'")
-    return getattr(import_module(_AT[name]), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "scrimp.verbs")), name)
 
 
 def __dir__() -> list[str]:

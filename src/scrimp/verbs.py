@@ -20,6 +20,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
+import platformdirs
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.fields import FieldInfo
 
@@ -29,6 +30,8 @@ from scrimp.core.options import Bytes, Options
 from scrimp.core.progress import say, warn
 from scrimp.core.workspace import Step, Workspace, atomic_folder, atomic_write
 from scrimp.evaluation.outcome import InspectedRow, Outcome, Score
+from scrimp.examples.datasets import DATASETS
+from scrimp.examples.datasets import sample as sample_rows
 from scrimp.recipes.fields import Based, Controls, Limit, Names, Pairs, Rungs, Seed, Settings, Shape, Source, Strictness
 
 if TYPE_CHECKING:
@@ -43,12 +46,10 @@ _PROBED = 256  # tokens of a row on which an export is compared with what was ev
 
 
 def default_workspace() -> Path:
-    """``SCRIMP_WORKSPACE``, else a folder in the person's cache."""
+    """``SCRIMP_WORKSPACE``, else a folder in the cache: ``SCRIMP_CACHE``, else the person's."""
     if named := os.environ.get("SCRIMP_WORKSPACE"):
         return Path(named)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("scrimp")) / "workspace"
+    return Path(os.environ.get("SCRIMP_CACHE") or platformdirs.user_cache_path("scrimp")) / "workspace"
 
 
 def _held(folder: Path) -> set[str]:
@@ -193,9 +194,11 @@ class Tune(Learn):
         """Options that are not the verb's own are choices of tuning."""
         if not isinstance(given, dict):
             return given
-        own = {name: value for name, value in given.items() if name in cls.model_fields}
+        method = given.get("method", {})
         rest = {name: value for name, value in given.items() if name not in cls.model_fields}
-        return {**own, "method": {**own.get("method", {}), **rest}} if rest else own
+        if not rest or not isinstance(method, dict):
+            return given
+        return {**{name: given[name] for name in given if name not in rest}, "method": {**method, **rest}}
 
     def _learn(self) -> Outcome:
         from scrimp.planning import ladder
@@ -362,6 +365,25 @@ class Export(Verb):
         return load_export(folder, checkpoint, dtype=manifest.base.dtype)
 
 
+class Sample(Verb):
+    """Write rows of a real data set, to try things on.
+
+    Leaves train.jsonl and test.jsonl in a folder; the test rows are of the data set's own test part.
+    """
+
+    positional = ("name",)
+    examples = ("scrimp sample vader-films --per-class 32 --test 400 --out data",)
+
+    name: str = Field(description=f"Which data set: {', '.join(DATASETS)}.")
+    out: Path = Field(description="Folder to write the two files into.")
+    per_class: int = Field(16, ge=1, description="Training rows of each label.")
+    test: int = Field(200, ge=0, description="Test rows.")
+    seed: Seed = Field(0, description="Of the draw.")
+
+    def do(self) -> list[Path]:
+        return list(sample_rows(self.name, self.out, per_class=self.per_class, test=self.test, seed=self.seed))
+
+
 class Methods(Verb):
     """List what can be chosen by name, or show one method's page.
 
@@ -511,7 +533,7 @@ class Run(Verb, Workspaced):
 
 #: Every verb by its name.
 VERBS: dict[str, type[Verb]] = {verb.named(): verb for verb in (
-    Fit, Predict, Evaluate, Tune, Inspect, Run, Export, Methods, Schema, Clean)}
+    Fit, Predict, Evaluate, Tune, Inspect, Run, Export, Sample, Methods, Schema, Clean)}
 
 
 def function(verb: type[Verb]) -> Callable[..., Any]:
@@ -548,4 +570,5 @@ def _plain(annotation: Any) -> Any:
 
 clean, evaluate, export = function(Clean), function(Evaluate), function(Export)
 fit, inspect, methods = function(Fit), function(Inspect), function(Methods)
-predict, run, schema, tune = function(Predict), function(Run), function(Schema), function(Tune)
+predict, run, sample = function(Predict), function(Run), function(Sample)
+schema, tune = function(Schema), function(Tune)

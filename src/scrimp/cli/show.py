@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -27,6 +28,7 @@ from scrimp.verbs import (
     Methods,
     Predict,
     Run,
+    Sample,
     Schema,
     Tune,
     Verb,
@@ -105,6 +107,10 @@ def _tokens(tokens: Sequence[str], trained: Sequence[bool], *, coloured: bool) -
     return text
 
 
+def _sampled(request: Sample, files: Sequence[Path]) -> None:
+    print(*files, sep="\n")
+
+
 def _exported(request: Export, folder: Any) -> None:
     print(f"{request.form} in {folder}")
 
@@ -153,5 +159,5 @@ def _cleaned(request: Clean, found: Cleaning) -> None:
 
 _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
-    Export: _exported, Methods: _listed, Schema: _schema, Clean: _cleaned,
+    Export: _exported, Sample: _sampled, Methods: _listed, Schema: _schema, Clean: _cleaned,
 }

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from scrimp.core.errors import OptionError
 from scrimp.recipes import yamltext
 
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-10**18, 10**18) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_characters="\0")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=12)
 
 
 @given(PLAIN)

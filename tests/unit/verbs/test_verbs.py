@@ -75,7 +75,7 @@ def test_tune_takes_choices_by_name_or_as_a_mapping(asked: list[verbs.Verb], tmp
 
 @pytest.mark.parametrize(("options", "hint"), [
     ({"rnak": 4}, "'rnak'"), ({"bugdet": "5m"}, "did you mean 'budget'"), ({"rank": "many"}, "'rank'"),
-    ({"adapter": "lroa"}, "lora"),
+    ({"adapter": "lroa"}, "lora"), ({"method": "lora", "rank": 2}, "'method'"),
 ])
 def test_tune_refuses_what_no_plan_knows(asked: list[verbs.Verb], tmp_path: Path, options: dict, hint: str) -> None:
     with pytest.raises(OptionError, match=hint):
@@ -126,6 +126,9 @@ def test_the_workspace_is_the_environments_or_the_cache(monkeypatch: pytest.Monk
     monkeypatch.setenv("SCRIMP_WORKSPACE", str(tmp_path))
     assert verbs.Clean.parse({}).workspace == verbs.Clean.parse({"workspace": None}).workspace == tmp_path
     monkeypatch.delenv("SCRIMP_WORKSPACE")
+    monkeypatch.setenv("SCRIMP_CACHE", str(tmp_path))
+    assert verbs.Clean.parse({}).workspace == tmp_path / "workspace"
+    monkeypatch.delenv("SCRIMP_CACHE")
     assert verbs.Clean.parse({}).workspace.parent.name == "scrimp"
 
 
@@ -155,6 +158,18 @@ def test_methods_lists_every_preset_and_describes_one() -> None:
 def test_the_schema_is_written(tmp_path: Path) -> None:
     schema = scrimp.schema(out=tmp_path / "s.json")
     assert json.loads((tmp_path / "s.json").read_text()) == schema
+
+
+def test_sample_writes_rows_that_can_be_learned_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "movieReviewSnippets_GroundTruth.txt").write_text(
+        "".join(f"{n}\t{(-1) ** n * 2.5}\tfilm number {n}\n" for n in range(80)))
+    monkeypatch.setattr("scrimp.examples.datasets.obtain", lambda name: tmp_path)
+    train, test = scrimp.sample("vader-films", out=tmp_path / "data", per_class=4, test=5)
+    labels = [json.loads(line)["label"] for line in train.read_text().splitlines()]
+    assert sorted(labels) == ["negative"] * 4 + ["positive"] * 4
+    assert len(test.read_text().splitlines()) == 5
+    with pytest.raises(OptionError, match="vader-films"):
+        scrimp.sample("vader-flims", out=tmp_path / "data")
 
 
 @pytest.mark.parametrize("verb", verbs.VERBS.values(), ids=lambda verb: verb.named())
