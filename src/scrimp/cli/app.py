@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from scrimp.core.errors import OptionError, ScrimpError
 from scrimp.recipes.yamltext import read
@@ -114,11 +113,10 @@ def _choices(annotation: Any) -> Any:
 
 
 def _default_text(field: FieldInfo) -> Callable[[Any], str] | bool:
-    default = field.default
-    if default in (None, PydanticUndefined, False, {}, ()) or not isinstance(default, str | int | float | tuple):
+    """The default as the help shows it; a flag's and an absent one are not shown."""
+    if isinstance(field.default, bool) or not isinstance(field.default, str | int | float):
         return False
-    text = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-    return lambda _: text
+    return lambda _: str(field.default)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
