@@ -2,13 +2,14 @@
 
 Texts are compared by what they ask (`records.input_text`), after NFKC, case folding and squeezing whitespace.
 Candidates for near duplicates come from MinHash over runs of five characters (Broder 1997, "On the resemblance and
-containment of documents") and locality-sensitive hashing; each is then verified by its true Jaccard similarity.
+containment of documents") and locality-sensitive hashing; each is then verified by its true Jaccard similarity. Runs
+that stand in many texts, such as those of a question's fixed wording, tell no text from another and are left out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -26,6 +27,9 @@ _PERMUTATIONS = 64
 _BANDS = (16, 4)  # finds a pair of similarity 0.8 with probability 0.9998, one of 0.6 with 0.89
 _LOWEST = 0.6
 _SLACK = 0.2  # an estimate from 64 permutations is off by more than this once in a thousand times
+_SAMPLE = 2000  # texts that common runs are told from
+_COMMON = 0.05  # a run that more than this share of them hold is common, ...
+_COMMON_AT_LEAST = 10  # ... if it is more than so many
 _BLOCK = 1 << 14  # shingles hashed at once, so that a text of 10 MB needs no gigabytes
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -74,7 +78,8 @@ def find(train: Examples, test: Examples, *, threshold: float = 0.8) -> Leakage:
     ours, theirs = _by_text(train), _by_text(test)
     exact = [pair for text in ours if text in theirs for pair in _pairs(ours[text], theirs[text])]
     _check(threshold)
-    left, right = _Sketched(list(ours)), _Sketched(list(theirs))
+    common = _common(ours.keys() | theirs.keys())
+    left, right = _Sketched(list(ours), common), _Sketched(list(theirs), common)
     best = {(text, matches[0][0]): matches[0][1] for text, matches in left.like(right, threshold)}
     best |= {(matches[0][0], text): matches[0][1] for text, matches in right.like(left, threshold)}
     near = [(i, j, similarity) for (a, b), similarity in best.items() for i, j in _pairs(ours[a], theirs[b])]
@@ -101,7 +106,7 @@ def duplicates(examples: Examples, *, threshold: float | None = None) -> list[li
 
     if threshold is not None:
         _check(threshold)
-        every = _Sketched(list(by_text))
+        every = _Sketched(list(by_text), _common(by_text.keys()))
         for text, matches in every.like(every, threshold):
             for other, _ in matches:
                 first, second = sorted((root(text), root(other)), key=lambda one: by_text[one][0])
@@ -142,17 +147,30 @@ def _check(threshold: float) -> None:
 
 
 class _Sketched:
-    """Distinct texts with their MinHash signatures, uint32 [N, permutations]."""
+    """Distinct texts with their MinHash signatures, uint32 [N, permutations].
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
-        self.signatures = np.empty((len(texts), _PERMUTATIONS), dtype=np.uint32)
-        for n, text in enumerate(track(texts, "looking for near duplicates")):
-            self.signatures[n] = _signature(_shingles(text))
+    Args:
+        texts: those that hold nothing but common runs are left out.
+        common: hashes of the runs that tell nothing, sorted.
+    """
+
+    def __init__(self, texts: Sequence[str], common: np.ndarray) -> None:
+        self._common = common
+        self.texts: list[str] = []
+        signatures = []
+        for text in track(texts, "looking for near duplicates"):
+            shingles = self._telling(text)
+            if len(shingles):
+                self.texts.append(text)
+                signatures.append(_signature(shingles))
+        self.signatures = np.array(signatures, dtype=np.uint32).reshape(-1, _PERMUTATIONS)
+
+    def _telling(self, text: str) -> np.ndarray:
+        return np.setdiff1d(_shingles(text), self._common, assume_unique=True)
 
     def like(self, pool: _Sketched, threshold: float) -> Iterator[tuple[str, list[tuple[str, float]]]]:
         """Each text with those of the pool that are like it but not it, if there are any, the most similar first."""
-        shingles = lru_cache(maxsize=4096)(_shingles)
+        shingles = lru_cache(maxsize=4096)(self._telling)
         index = pool._index
         for text, signature in zip(track(self.texts, "comparing"), self.signatures, strict=True):
             found = np.array(sorted(index.query(_minhash(signature))), dtype=np.int64)
@@ -169,6 +187,14 @@ class _Sketched:
             for n, signature in enumerate(self.signatures):
                 session.insert(n, _minhash(signature))
         return index
+
+
+def _common(texts: Iterable[str]) -> np.ndarray:
+    """Hashes of the runs that stand in many of the texts, sorted; told from an even sample of them."""
+    ordered = sorted(texts)
+    sample = ordered[::-(-len(ordered) // _SAMPLE)] if ordered else []
+    hashes, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *map(_shingles, sample)]), return_counts=True)
+    return hashes[counts > max(_COMMON_AT_LEAST, _COMMON * len(sample))]
 
 
 def _shingles(text: str) -> np.ndarray:

@@ -98,6 +98,22 @@ def test_hardly_any_near_duplicate_is_missed() -> None:
     assert len(expected - found) <= 1
 
 
+def test_questions_of_one_wording_are_no_duplicates() -> None:
+    draw = random.Random(0)
+    sums = [" + ".join(str(draw.randint(100, 999)) for _ in range(3)) for _ in range(60)]
+    asked = [f"State the final answer to the following arithmetic problem, and nothing but it: {s} = ?" for s in sums]
+    assert jaccard(asked[0], asked[1]) > 0.6
+    assert find(of(*asked[:40]), of(*asked[40:])).train_rows == []
+    assert find(of(*asked[:40]), of(*asked[40:], asked[7].replace("State", "Give"))).train_rows == [7]
+    assert duplicates(of(*asked), threshold=0.8) == []
+
+
+def test_texts_of_nothing_but_common_runs_are_compared_exactly() -> None:
+    texts = [f"{'the same old words again ' * (1 + n)}".strip() for n in range(30)]
+    assert find(of(*texts), of(texts[3])).near == ()
+    assert find(of(*texts), of(texts[3])).exact == ((3, 0),)
+
+
 def test_duplicates_within_a_set() -> None:
     close = LONG.replace("Tuesday", "Thursday")
     examples = of("a", LONG, "A ", close, "b", "a", LONG.upper())
@@ -127,6 +143,7 @@ def test_rows_with_much_in_common_and_a_very_long_one_take_no_time() -> None:
     boiler = "This message was sent to all members of the list and may not be passed on to any third party. " * 2
     texts = [boiler + "".join(draw.choices("abcdefgh ", k=100)) for _ in range(1200)]
     start = time.process_time()
-    found = find(of(*texts[:1000], "word " * 2_000_000), of(*texts[1000:], "word " * 2_000_001))
+    found = find(of(*texts[:1000], "word " * 600_000), of(*texts[1000:], "word " * 600_001))
     assert time.process_time() - start < 10
     assert found.test_rows == [200]
+    assert found.near[0][2] == pytest.approx(jaccard("word " * 9, "word " * 10))
