@@ -38,7 +38,8 @@ def _vader(file: str) -> Callable[[Path], tuple[list[Pair], list[Pair]]]:
     """Texts with a mean human rating from -4 to 4; its sign is the label, and rows rated zero are left out."""
 
     def load(folder: Path) -> tuple[list[Pair], list[Pair]]:
-        train, test = [], []
+        train: list[Pair] = []
+        test: list[Pair] = []
         for line in (folder / file).read_text(encoding="utf-8", errors="replace").splitlines():
             _, rating, text = line.split("\t", 2)
             if (value := float(rating)) and text.strip():

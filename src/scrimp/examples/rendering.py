@@ -18,7 +18,7 @@ from scrimp.core.errors import DataError, GuardError
 
 __all__ = ["Style", "begins", "end_id", "has_chat_template", "plain_ids", "render"]
 
-Style = Literal["chat", "plain"]
+Style = Literal["chat", "plain", "form"]
 _PRIVATE = range(0xE000, 0xF900)  # characters that Unicode leaves to private use
 
 
@@ -69,7 +69,8 @@ def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, style: Style,
     Args:
         messages: with ``role`` and ``content``; at least one.
         tokenizer: any with ``__call__`` and, for ``chat``, ``apply_chat_template``.
-        style: ``chat`` writes as the tokenizer's chat template does, ``plain`` as ``User:``, ``Assistant:``.
+        style: ``chat`` writes as the tokenizer's chat template does, ``plain`` as ``User:``, ``Assistant:``, ``form``
+            as what was asked and ``Label:``.
         tools: handed to the chat template.
 
     Raises:
@@ -78,9 +79,11 @@ def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, style: Style,
     """
     hidden = _Hidden([*messages, *(tools or [])], tokenizer)
     safe, safe_tools = hidden.hide(list(messages)), hidden.hide(list(tools)) if tools else None
-    pieces = _chat_pieces(safe, safe_tools, tokenizer) if style == "chat" else _plain_pieces(safe, tokenizer)
-    ids, trained = begins(tokenizer) if style == "plain" else [], []
-    trained += [False] * len(ids)
+    if style == "chat":
+        ids, pieces = [], _chat_pieces(safe, safe_tools, tokenizer)
+    else:
+        ids, pieces = begins(tokenizer), (_plain_pieces if style == "plain" else _form_pieces)(safe, tokenizer)
+    trained = [False] * len(ids)
     for text, learned in pieces:
         piece = hidden.ids(text)
         ids += piece
@@ -226,3 +229,11 @@ def _plain_pieces(messages: list[dict[str, Any]], tokenizer: Any) -> Iterator[tu
             before += f"{message['role'].capitalize()}:\n{message['content']}\n\n"
     if messages[-1]["role"] != "assistant":
         yield f"{before}Assistant:\n", False
+
+
+def _form_pieces(messages: list[dict[str, Any]], tokenizer: Any) -> Iterator[tuple[str, bool]]:
+    """As a form to fill in: what is asked, then ``Label:`` and the answer on the same line."""
+    asked = [m["content"] for m in messages if m["role"] != "assistant"]
+    yield "\n\n".join(asked) + "\nLabel:", False
+    if messages[-1]["role"] == "assistant":
+        yield f" {messages[-1]['content']}{tokenizer.convert_ids_to_tokens(end_id(tokenizer))}", True

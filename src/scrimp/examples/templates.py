@@ -58,8 +58,8 @@ class Template(Options):
         labels: the label layout's labels; a class number is a position in it.
         instruction: stands before a prompt or text; None is none, or for labels a sentence that names them.
         system: system message; a chat's own comes first. None is none.
-        style: ``chat`` as the tokenizer's chat template writes, ``plain`` as ``User:``, ``Assistant:``, ``pooled`` for
-            encoders.
+        style: ``chat`` as the tokenizer's chat template writes, ``plain`` as ``User:``, ``Assistant:``, ``form`` as
+            ``Text:``, ``Label:``, ``pooled`` for encoders.
         max_tokens: longest row, in tokens.
         reserve: tokens kept free for a completion when a prompt is cut; for labels the longest label's are, always.
     """
@@ -68,21 +68,21 @@ class Template(Options):
     labels: tuple[str, ...] = ()
     instruction: str | None = None
     system: str | None = None
-    style: Literal["chat", "plain", "pooled"] = "chat"
+    style: Literal["chat", "plain", "form", "pooled"] = "chat"
     max_tokens: Annotated[int, Field(ge=8)] = 512
     reserve: Annotated[int, Field(ge=0)] = 0
 
     @classmethod
     def for_(cls, tokenizer: Any, examples: Examples, *, instruction: str | None = None, system: str | None = None,
-             style: Literal["chat", "plain", "pooled"] | None = None, max_tokens: int = 512) -> Self:
+             style: Literal["chat", "plain", "form", "pooled"] | None = None, max_tokens: int = 512) -> Self:
         """The template that suits a tokenizer and examples.
 
-        Where no style is given it is ``chat`` if the tokenizer has a chat template, ``pooled`` if it marks texts as an
-        encoder's does (a CLS token and no chat template), else ``plain``. What is reserved for completions is just
-        enough for those of the given rows that would not fit otherwise, and at most half of ``max_tokens``.
+        Where no style is given it is ``pooled`` if the tokenizer marks texts as an encoder's does (a CLS token and no
+        chat template), ``form`` for labels, which are scored and not conversed about, ``chat`` if there is a chat
+        template, else ``plain``. What is reserved for completions is just enough for those of the given rows that
+        would not fit otherwise, and at most half of ``max_tokens``.
         """
-        encodes = getattr(tokenizer, "cls_token_id", None) is not None
-        style = style or ("chat" if has_chat_template(tokenizer) else "pooled" if encodes else "plain")
+        style = style or _suitable(tokenizer, examples.layout)
         made = cls.parse({"layout": examples.layout, "labels": examples.labels, "instruction": instruction,
                           "system": system, "style": style, "max_tokens": max_tokens}, where="template")
         if made.layout is not Layout.PROMPT or style == "pooled":
@@ -200,7 +200,7 @@ class Template(Options):
     @property
     def asking(self) -> str:
         """The instruction in force; empty where there is none."""
-        if self.instruction is not None or self.layout is not Layout.LABEL:
+        if self.instruction is not None or self.layout is not Layout.LABEL or self.style == "form":
             return self.instruction or ""
         if len(self.labels) > _NAMED_LABELS:
             return "Classify the text. Answer with its label only."
@@ -235,14 +235,14 @@ class Template(Options):
         return self._asked(input_text(row), row.get("completion", row.get("label")))
 
     def _asked(self, text: str, answer: str | None) -> _Talk:
-        head = f"{self.asking}\n\n" if self.asking else ""
+        head = (f"{self.asking}\n\n" if self.asking else "") + ("Text: " if self.style == "form" else "")
         system = [] if self.system is None else [{"role": "system", "content": self.system}]
         user = {"role": "user", "content": head + text}
         answered = [] if answer is None else [{"role": "assistant", "content": answer}]
         return _Talk((*system, user, *answered), None, len(system), len(head))
 
     def _render(self, talk: _Talk, tokenizer: Any) -> tuple[list[int], list[bool]]:
-        style: Style = "chat" if self.style == "chat" else "plain"
+        style: Style = "plain" if self.style == "pooled" else self.style
         return render(talk.messages, tokenizer, style, talk.tools)
 
     def _fitted(self, talk: _Talk, tokenizer: Any) -> tuple[list[int], list[bool], bool]:
@@ -324,6 +324,16 @@ class _Talk:
     def question(self) -> _Talk:
         """Without the answer that it ends with."""
         return replace(self, messages=self.messages[:-1]) if self.messages[-1]["role"] == "assistant" else self
+
+
+def _suitable(tokenizer: Any, layout: Layout) -> Literal["chat", "plain", "form", "pooled"]:
+    """The style in which rows of ``layout`` are best put to a tokenizer's model."""
+    chats = has_chat_template(tokenizer)
+    if not chats and getattr(tokenizer, "cls_token_id", None) is not None:
+        return "pooled"
+    if layout is Layout.LABEL:
+        return "form"
+    return "chat" if chats else "plain"
 
 
 def _writing(tokenizer: Any) -> tuple[Any, int]:

@@ -69,16 +69,15 @@ def gather(request: Any) -> Material:
 def _without_leaks(train: Examples, test: Examples, warnings: list[str]) -> tuple[Examples, int]:
     """The training rows that the test does not hold, word for word or nearly; what is taken out is said."""
     found = leakage.find(train, test)
-    leaked = {i for i, _ in found.exact} | {i for i, *_ in found.near}
+    leaked = found.train_rows
     if not leaked:
         return train, 0
     if len(leaked) == len(train):
         raise DataError("every training row stands in the test set too", where=train.sources[0],
                         fix="give test rows that were not taken from the training rows")
-    first = min(leaked)
     warnings.append(f"{len(leaked)} training rows stand in the test set too ({len(found.exact)} word for word, the "
-                    f"rest nearly; the first is {train.sources[first]}); they were not trained on")
-    return train.subset([i for i in range(len(train)) if i not in leaked]), len(leaked)
+                    f"rest nearly; the first is {train.sources[leaked[0]]}); they were not trained on")
+    return train.subset(sorted(set(range(len(train))) - set(leaked))), len(leaked)
 
 
 def _repeats(train: Examples, warnings: list[str]) -> int:
@@ -86,10 +85,8 @@ def _repeats(train: Examples, warnings: list[str]) -> int:
     repeated = sum(len(group) - 1 for group in groups)
     if repeated:
         warnings.append(f"{repeated} training rows repeat another row; they are kept together when rows are parted")
-    if train.layout is Layout.LABEL:
-        torn = [group for group in groups if len({train[i]["label"] for i in group}) > 1]
-        if torn:
-            warnings.append(f"{len(torn)} texts stand with different labels, such as {train.sources[torn[0][0]]}")
+    if torn := leakage.conflicts(train):
+        warnings.append(f"{len(torn)} texts stand with different labels, such as {train.sources[torn[0].rows[0]]}")
     return repeated
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.ledger import Ledger
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from scrimp.checkpoints.loading import Checkpoint, Loaded
+    from scrimp.examples.templates import Encoded
     from scrimp.serving.predictors import Predictor
     from scrimp.tuning.plan import TunePlan
 
@@ -56,25 +57,36 @@ class Base:
     def causal(self) -> bool:
         return self.checkpoint.kind == "causal"
 
-    def encode(self, examples: Examples) -> list[Any]:
+    def encode(self, examples: Examples) -> list[Encoded]:
         """The rows as the trainer takes them."""
-        if self.causal:
-            return [self.template.encode(row, self.loaded.tokenizer) for row in examples]
-        return [self.template.encode_pooled(row, self.loaded.tokenizer) for row in examples]
+        return self.template.encode_all(examples, self.loaded.tokenizer)
+
+    @cached_property
+    def longest_answer(self) -> int:
+        """Tokens that an answer may take: half as many again as the longest of the rows."""
+        return 8 + round(1.5 * max(sum(row.trained) for row in self.encode(self.examples)))
 
 
 class Rung(abc.ABC):
     """One way to solve the task."""
 
     name: str
-    kind: Literal["untouched", "control", "adapted"]
-    trainable = 0
-    chosen: dict[str, Any] = {}
+    kind: ClassVar[Literal["untouched", "control", "adapted"]]
 
     @property
     @abc.abstractmethod
     def title(self) -> str:
         """What a person reads."""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The settings that make it what it is."""
+        return {}
+
+    @property
+    def trainable(self) -> int:
+        """Parameters that are trained in the model."""
+        return 0
 
     @abc.abstractmethod
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
@@ -84,7 +96,8 @@ class Rung(abc.ABC):
 class WordCountsRung(Rung):
     """TF-IDF of words with logistic regression: what needs no pretrained model at all."""
 
-    name, kind = "word-counts", "control"
+    name = "word-counts"
+    kind = "control"
     title = "Word counts + logistic regression"
 
     def __init__(self, seed: int) -> None:
@@ -99,7 +112,8 @@ class WordCountsRung(Rung):
 class FrozenRung(Rung):
     """Frozen embeddings with logistic regression: a pretrained encoder, untouched, under a linear head."""
 
-    name, kind = "frozen-features", "control"
+    name = "frozen-features"
+    kind = "control"
 
     def __init__(self, encoder: Base, cache: Path, seed: int) -> None:
         self._encoder, self._cache, self._seed = encoder, cache, seed
@@ -118,7 +132,8 @@ class FrozenRung(Rung):
 class NearestRung(Rung):
     """The answer of the most similar training row: what looking up, without any tuning, is worth."""
 
-    name, kind = "nearest-answer", "control"
+    name = "nearest-answer"
+    kind = "control"
     title = "Answer of the nearest training row"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
@@ -130,7 +145,8 @@ class NearestRung(Rung):
 class UntouchedRung(Rung):
     """The base model as it came, asked through the template."""
 
-    name, kind = "untouched", "untouched"
+    name = "untouched"
+    kind = "untouched"
 
     def __init__(self, base: Base) -> None:
         self._base = base
@@ -196,7 +212,7 @@ class TunedRung(Rung):
         """A moment of training, measured; the base model is as untouched afterwards as before."""
         found = probe_training(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, plan=self.plan,
                                folder=folder, meter=meter)
-        wrapped = self.model if self.base.causal else self.model.encoder
+        wrapped: Any = self.model if self.base.causal else self.model.encoder
         wrapped.unload()
         del self.model
         return found
@@ -224,21 +240,22 @@ def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
     """The predictor that asks ``base``, or its ``tuned`` form, for what the layout wants."""
     from scrimp.serving.predictors import Generator, LabelNames, LabelScorer, PooledHead
 
-    if base.causal:
-        loaded = base.loaded.with_model(tuned) if tuned is not None else base.loaded
-        kind = LabelScorer if base.examples.layout is Layout.LABEL else Generator
-        return kind(loaded, base.template)
-    return PooledHead(base.loaded, tuned) if tuned is not None else LabelNames(base.loaded, base.examples.labels)
+    loaded = base.loaded.with_model(tuned) if tuned is not None else base.loaded
+    if not base.causal:
+        return PooledHead(loaded, base.template) if tuned is not None else LabelNames(loaded, base.examples.labels)
+    if base.examples.layout is Layout.LABEL:
+        return LabelScorer(loaded, base.template)
+    return Generator(loaded, base.template, max_new_tokens=base.longest_answer)
 
 
-_ROW_VISITS = 640  # label rows seen in training, in all: enough for tens of rows, no waste on thousands
+_ROW_VISITS = 384  # rows seen in training, in all: tens of rows are seen often, thousands twice
 
 
 def default_plan(examples: Examples, *, causal: bool, seed: int) -> TunePlan:
     """LoRA with settings that do well on small data: few rows are seen often, many rows a few times."""
     from scrimp.tuning.plan import TunePlan
 
-    epochs = min(10, max(2, round(_ROW_VISITS / len(examples))))
+    epochs = min(8, max(2, round(_ROW_VISITS / len(examples))))
     shared = {"adapter": "lora", "optimizer": "adamw", "schedule": "cosine", "epochs": epochs, "seed": seed}
     if causal:
         return TunePlan.parse({**shared, "objective": "sft", "learning_rate": 5e-4}, where="the ladder's plan")
