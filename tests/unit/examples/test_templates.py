@@ -192,7 +192,7 @@ def test_a_long_text_is_cut_alike_for_every_label_and_when_asked(tokenizer: Any)
     assert max(len(one.ids) for one in encoded) > 190
     for one, row in zip(encoded, rows, strict=True):
         assert "\nLabel:" in tok.decode(one.ids)
-        assert trained_text(one, tok) == row["label"] + tok.eos_token
+        assert trained_text(one, tok) == f" {row['label']}{tok.eos_token}"
 
 
 def test_a_text_that_just_fits_is_left_alone() -> None:
