@@ -10,8 +10,9 @@ from scrimp.core.budget import Bill
 from scrimp.core.errors import DataError
 from scrimp.core.options import Options
 from scrimp.core.workspace import atomic_write
+from scrimp.tuning.curve import CurvePoint
 
-__all__ = ["CurvePoint", "DataSummary", "InspectedRow", "Outcome", "Retention", "Rung", "Sample", "Score"]
+__all__ = ["CurvePoint", "DataSummary", "Gain", "InspectedRow", "Outcome", "Retention", "Rung", "Sample", "Score"]
 
 
 class Score(Options):
@@ -38,6 +39,7 @@ class Retention(Options):
     Attributes:
         measure: what ``before`` and ``after`` are: held-out general-text loss in nats a token (causal models; lower is
             better), or agreement of sentence similarities with the base (encoders; higher is better).
+        higher_is_better: the direction of the measure.
         before, after: the measure of the untouched and of the adapted model.
         low, high: 95 % interval of ``after - before`` over the texts, paired.
         skills_before, skills_after: share of a small fixed set of general questions answered right; None for encoders.
@@ -49,6 +51,7 @@ class Retention(Options):
     after: float
     low: float
     high: float
+    higher_is_better: bool = False
     skills_before: float | None = None
     skills_after: float | None = None
     skills_n: int = 0
@@ -59,14 +62,20 @@ class Retention(Options):
         return self.after - self.before
 
 
-class CurvePoint(Options):
-    """One point of a learning curve: training loss a token, and validation score where it was taken."""
+class Gain(Options):
+    """By how much the winner beats another rung on the same rows, paired, with a 95 % interval.
 
-    step: int
-    seconds: float
-    loss: float
-    learning_rate: float
-    validation: float | None = None
+    Attributes:
+        over: name of the other rung.
+        metric, value, low, high, n: the difference, winner minus other, in the metric's unit.
+    """
+
+    over: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
 
 
 class Rung(Options):
@@ -144,6 +153,7 @@ class Outcome(Options):
         format: version of this record.
         asked: the request in the person's words: data, model, budget, seed, command.
         winner: name of the winning rung.
+        gains: how the winner compares with each other rung on the test rows.
         why: one sentence on how it was chosen.
         budget: declared limits; `bill` has what was spent of them.
         parts: bill of each part of the run, in order.
@@ -159,6 +169,7 @@ class Outcome(Options):
     rungs: tuple[Rung, ...]
     winner: str
     why: str
+    gains: tuple[Gain, ...] = ()
     budget: dict[str, Any] = {}
     bill: Bill
     parts: dict[str, Bill] = {}

@@ -36,10 +36,10 @@ _DRAWS = 1000
 
 @dataclass(frozen=True)
 class Question:
-    """A general question with its right answer first among the options."""
+    """The beginning of a sentence and four ways to end it, the right one first."""
 
     kind: str
-    question: str
+    beginning: str
     options: tuple[str, ...]
 
 
@@ -78,8 +78,8 @@ def general_texts() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def questions() -> tuple[Question, ...]:
-    """Small general questions of four options each."""
-    return tuple(Question(row["kind"], row["question"], (row["answer"], *row["others"]))
+    """Small questions on numbers, capitals, opposites, kinds of things, everyday life, grammar and foreign words."""
+    return tuple(Question(row["kind"], row["beginning"], (row["answer"], *row["others"]))
                  for row in _rows("skills.jsonl"))
 
 
@@ -102,7 +102,8 @@ def measure(loaded: Loaded, *, meter: Meter | None = None, subset: int | None = 
         return RetentionProbe(kind="encoder", material=fingerprint(list(texts)),
                               similarities=tuple(round(float(s), 6) for s in upper))
     found = token_losses(loaded, [_whole(text, loaded.tokenizer) for text in texts], meter=meter)
-    return RetentionProbe(kind="causal", material=fingerprint([list(texts), [q.question for q in asked]]),
+    material = fingerprint([list(texts), [[q.beginning, *q.options] for q in asked]])
+    return RetentionProbe(kind="causal", material=material,
                           losses=tuple(loss for loss, _ in found), tokens=tuple(count for _, count in found),
                           right=tuple(_answered(loaded, asked, meter)))
 
@@ -118,7 +119,7 @@ def compare(before: RetentionProbe, after: RetentionProbe) -> Retention:
                         fix="measure both with this version of scrimp")
     if before.kind == "encoder":
         agreement, low, high = _agreement(np.array(before.similarities), np.array(after.similarities))
-        return Retention(measure=AGREEMENT, before=1.0, after=agreement, low=low - 1, high=high - 1)
+        return Retention(measure=AGREEMENT, higher_is_better=True, before=1.0, after=agreement, low=low - 1, high=high - 1)
     first, second = (np.array([probe.losses, probe.tokens], dtype=np.float64).T for probe in (before, after))
     _, low, high = paired_bootstrap(first, second)
     sums = [contributions.sum(axis=0) for contributions in (first, second)]
@@ -143,15 +144,15 @@ def _whole(text: str, tokenizer: Any) -> _Piece:
 
 
 def _answered(loaded: Loaded, asked: Sequence[Question], meter: Meter | None) -> list[bool]:
-    """Whether the right option has the highest mean log-probability a token."""
-    pieces = [_option(q.question, option, loaded.tokenizer) for q in asked for option in q.options]
-    losses = iter([loss / count for loss, count in token_losses(loaded, pieces, meter=meter)])
+    """Whether the right ending is the most probable one."""
+    pieces = [_ending(q.beginning, option, loaded.tokenizer) for q in asked for option in q.options]
+    losses = iter([loss for loss, _ in token_losses(loaded, pieces, meter=meter)])
     return [int(np.argmin([next(losses) for _ in q.options])) == 0 for q in asked]
 
 
-def _option(question: str, option: str, tokenizer: Any) -> _Piece:
-    before = list(tokenizer(f"Question: {question}\nAnswer:")["input_ids"])
-    after = list(tokenizer(f" {option}", add_special_tokens=False)["input_ids"])
+def _ending(beginning: str, option: str, tokenizer: Any) -> _Piece:
+    before = list(tokenizer(beginning)["input_ids"])
+    after = list(tokenizer(option if beginning.endswith('"') else f" {option}", add_special_tokens=False)["input_ids"])
     return _Piece(before + after, [False] * len(before) + [True] * len(after))
 
 

@@ -1,0 +1,162 @@
+"""Metrics against their libraries, their intervals, and evaluation as a whole."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
+
+from scrimp.core.errors import DataError, OptionError
+from scrimp.core.registry import build, presets
+from scrimp.evaluation.metrics import metrics_for
+from scrimp.evaluation.tasks import confusion, evaluate, score
+from scrimp.examples.records import Examples, Layout
+from scrimp.serving.predictors import WordCounts
+
+LABEL = st.sampled_from(["a", "b", "c", "d e"])
+
+
+def said(label, confidence=0.7):
+    return {"label": label, "scores": {label: confidence}}
+
+
+def rows_of(labels):
+    return [{"text": "t", "label": label} for label in labels]
+
+
+def examples(rows, layout):
+    return Examples(tuple(rows), layout, tuple(f"r:{n}" for n in range(len(rows))))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(LABEL, LABEL), min_size=1, max_size=30))
+def test_label_metrics_are_scikit_learns(pairs):
+    true, predicted = zip(*pairs, strict=True)
+    predictions, rows = [said(p) for p in predicted], rows_of(true)
+    for name, expected in (("accuracy", accuracy_score(true, predicted)),
+                           ("macro-f1", f1_score(true, predicted, average="macro"))):
+        found = build("metric", name).measure(predictions, rows)
+        assert found.value == pytest.approx(expected)
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert found.high > found.low
+        assert found.n == len(pairs)
+        assert found.metric == name
+
+
+def test_calibration_error_of_known_bins():
+    rows = rows_of(["a"] * 100)
+    sure_and_right_half_the_time = [said("a" if i % 2 else "b", 0.9) for i in range(100)]
+    found = build("metric", "calibration-error", {"bins": 1}).measure(sure_and_right_half_the_time, rows)
+    assert found.value == pytest.approx(0.4)
+    assert not found.higher_is_better
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, size=2000)
+    honest = [said("a" if rng.random() < c else "b", c) for c in confidence]
+    assert build("metric", "calibration-error").measure(honest, rows_of(["a"] * 2000)).value < 0.05
+
+
+def test_exact_match_looks_past_spaces_and_if_asked_past_case():
+    rows = [{"prompt": "p", "completion": c} for c in ("Yes ", "no", "3")]
+    predictions = [{"text": t} for t in ("Yes", "No", "4")]
+    assert build("metric", "exact-match").measure(predictions, rows).value == pytest.approx(1 / 3)
+    lenient = build("metric", "exact-match", {"ignore_case": True})
+    assert lenient.measure(predictions, rows).value == pytest.approx(2 / 3)
+
+
+def test_text_metrics_are_their_libraries():
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics import CHRF
+
+    pairs = [("the cat sat on the mat", "the cat lay on a mat"), ("déjà vu", "déjà lu"), ("", "word")]
+    rows = [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": c}]} for _, c in pairs]
+    predictions = [{"text": t} for t, _ in pairs]
+    rouge = RougeScorer(["rougeL"], use_stemmer=False)
+    expected = {"chrf": [CHRF().sentence_score(t, [c]).score for t, c in pairs],
+                "rouge-l": [rouge.score(c, t)["rougeL"].fmeasure for t, c in pairs]}
+    for name, values in expected.items():
+        assert build("metric", name).measure(predictions, rows).value == pytest.approx(np.mean(values))
+        np.testing.assert_allclose(build("metric", name).per_row(predictions, rows)[:, 0], values)
+
+
+def test_perplexity_weighs_tokens_and_not_texts():
+    predictions = [{"loss": 10.0, "tokens": 10}, {"loss": 0.0, "tokens": 30}, {"loss": 4.0, "tokens": 10}]
+    found = build("metric", "perplexity").measure(predictions, [{"text": "t"}] * 3)
+    assert found.value == pytest.approx(math.exp(14 / 50))
+    assert 1 <= found.low < found.value < found.high
+    assert math.isfinite(build("metric", "perplexity").measure(predictions[:1], [{"text": "t"}]).high)
+
+
+def test_a_perfect_score_on_few_rows_is_not_certain():
+    found = build("metric", "macro-f1").measure([said("a"), said("b")] * 5, rows_of(["a", "b"] * 5))
+    assert found.value == 1
+    assert found.low < 0.8
+
+
+def test_a_paired_comparison_sees_what_two_intervals_do_not():
+    rng = np.random.default_rng(0)
+    true = rng.choice(["a", "b"], size=200)
+    before = [said(t if rng.random() < 0.7 else "b") for t in true]
+    after = [said(t) if rng.random() < 0.2 else p for t, p in zip(true, before, strict=True)]
+    accuracy = build("metric", "accuracy")
+    difference = accuracy.compare(before, after, rows_of(true))
+    assert difference.low > 0
+    first, second = (accuracy.measure(p, rows_of(true)) for p in (before, after))
+    assert second.low < first.high
+    assert difference.value == pytest.approx(second.value - first.value)
+
+
+def test_a_label_coin_scores_as_a_coin():
+    rng = np.random.default_rng(1)
+    guesses = [said(str(label)) for label in rng.choice(["a", "b"], size=400)]
+    found = build("metric", "accuracy").measure(guesses, rows_of(["a", "b"] * 200))
+    assert found.low < 0.5 < found.high
+
+
+@pytest.mark.parametrize(("name", "predictions", "rows"), [
+    ("accuracy", [], []), ("accuracy", [said("a")], []), ("accuracy", [{"text": "a"}], rows_of(["a"])),
+    ("exact-match", [{"text": "a"}], [{"prompt": "p"}]), ("perplexity", [{"text": "a"}], [{"text": "b"}]),
+])
+def test_what_cannot_be_measured_is_refused(name, predictions, rows):
+    with pytest.raises(DataError):
+        build("metric", name).measure(predictions, rows)
+
+
+def test_every_layouts_metrics_exist_and_a_mistyped_one_is_named():
+    known = {p.name for p in presets("metric")}
+    assert all(set(metrics_for(layout)) <= known for layout in Layout)
+    assert metrics_for("label")[0] == "accuracy"
+    with pytest.raises(OptionError, match="did you mean 'accuracy'"):
+        build("metric", "acuracy")
+
+
+# --- evaluation -----------------------------------------------------------------------------------------------------
+
+TRAIN = [("good", "pos"), ("very good", "pos"), ("bad", "neg"), ("so bad", "neg")]
+
+
+def test_evaluation_predicts_once_and_scores_by_all_metrics():
+    predictor = WordCounts.fit(*map(list, zip(*TRAIN, strict=True)))
+    rows = [("good", "pos"), ("bad", "neg"), ("good", "neg")]
+    test = examples([{"text": text, "label": label} for text, label in rows], Layout.LABEL)
+    found = evaluate(predictor, test)
+    assert [s.metric for s in found.scores] == ["accuracy", "macro-f1", "calibration-error"]
+    assert found.scores[0].value == pytest.approx(2 / 3)
+    assert evaluate(predictor, test, metrics=["macro-f1"]).scores == (found.scores[1],)
+    assert score(found.predictions, test) == found.scores
+    assert confusion(found.predictions, test, ("neg", "pos")).tolist() == [[1, 1], [0, 1]]
+
+
+def test_a_label_that_was_never_trained_counts_as_wrong_and_is_said(capsys):
+    predictor = WordCounts.fit(*map(list, zip(*TRAIN, strict=True)))
+    test = examples([{"text": "good", "label": "pos"}, {"text": "meh", "label": "neutral"}], Layout.LABEL)
+    found = evaluate(predictor, test)
+    assert found.scores[0].value == 0.5
+    assert "neutral" in capsys.readouterr().err
+    assert confusion(found.predictions, test, ("neg", "pos")).sum() == 1
+
+
+def test_a_layout_without_a_metric_is_refused():
+    with pytest.raises(DataError, match="no metric suits"):
+        score([], examples([], Layout.PREFERENCE))

@@ -1,0 +1,275 @@
+"""Every kind of predictor: what it predicts survives saving, and a folder that was tampered with is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from safetensors.numpy import load_file, save_file
+
+from scrimp.checkpoints.heads import PooledClassifier
+from scrimp.checkpoints.loading import load, resolve
+from scrimp.core.budget import Meter
+from scrimp.core.errors import DataError, GuardError, ModelError, ScrimpError
+from scrimp.core.workspace import folder_bytes
+from scrimp.examples.records import Examples, Layout
+from scrimp.examples.templates import Template
+from scrimp.serving.base import MANIFEST, as_scores
+from scrimp.serving.predictors import (
+    KINDS,
+    FrozenHead,
+    Generator,
+    LabelNames,
+    LabelScorer,
+    NearestAnswer,
+    PooledHead,
+    WordCounts,
+    load_predictor,
+)
+from scrimp.tuning.adapters import Full, LoRA
+
+GOOD, BAD = "what a good film, I loved it", "what a bad film, I hated it"
+ROWS = [{"text": text, "label": label} for text, label in ((GOOD, "positive"), (BAD, "negative")) for _ in range(4)]
+PAIRS = [{"prompt": f"{a} + {b} =", "completion": str(a + b)} for a in range(3) for b in range(3)]
+
+
+def examples(rows, layout):
+    return Examples(tuple(rows), layout, tuple(f"rows:{n}" for n in range(len(rows))))
+
+
+LABELLED, PROMPTED = examples(ROWS, Layout.LABEL), examples(PAIRS, Layout.PROMPT)
+TEXTS, LABELS = [row["text"] for row in ROWS], [row["label"] for row in ROWS]
+
+
+def stirred(model):
+    """The adapter's zero matrices filled, so that it changes what the model says."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and ("lora_B" in name or "lora_" not in name):
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def make(kind, causal_folder, encoder_folder):
+    causal = load(resolve(causal_folder), dtype="float32")
+    encoder = load(resolve(encoder_folder), dtype="float32")
+    labelled, prompted = (Template.for_(causal.tokenizer, some) for some in (LABELLED, PROMPTED))
+    pooled = Template.for_(encoder.tokenizer, LABELLED)
+
+    def headed():
+        return PooledClassifier(encoder.model, LABELLED.labels)
+
+    return {
+        "label-scorer": lambda: LabelScorer(causal, labelled, calibrate=True, normalise="mean"),
+        "label-scorer, tuned": lambda: LabelScorer(causal.with_model(stirred(LoRA().attach(causal.model))), labelled),
+        "label-scorer, full": lambda: LabelScorer(causal.with_model(stirred(Full().attach(causal.model))), labelled),
+        "generator": lambda: Generator(causal, prompted, max_new_tokens=5),
+        "generator, tuned": lambda: Generator(causal.with_model(stirred(LoRA().attach(causal.model))), prompted),
+        "pooled-head": lambda: PooledHead(encoder.with_model(stirred(LoRA().attach(headed()))), pooled),
+        "pooled-head, full": lambda: PooledHead(encoder.with_model(stirred(Full().attach(headed()))), pooled),
+        "frozen-head": lambda: FrozenHead.fit(encoder, TEXTS, LABELS),
+        "frozen-head, causal": lambda: FrozenHead.fit(causal, TEXTS, LABELS, max_tokens=8),
+        "label-names": lambda: LabelNames(encoder, LABELLED.labels),
+        "word-counts": lambda: WordCounts.fit(TEXTS, LABELS),
+        "nearest-answer": lambda: NearestAnswer.fit(PROMPTED),
+    }[kind]()
+
+
+EVERY = ["label-scorer", "label-scorer, tuned", "label-scorer, full", "generator", "generator, tuned", "pooled-head",
+         "pooled-head, full", "frozen-head", "frozen-head, causal", "label-names", "word-counts", "nearest-answer"]
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_what_it_predicts_survives_saving(kind, causal_folder, encoder_folder, tmp_path):
+    predictor = make(kind, causal_folder, encoder_folder)
+    rows = PAIRS if "generator" in kind or "nearest" in kind else [{"text": t} for t in (GOOD, BAD, "", "one two")]
+    before = predictor.predict(rows, meter=Meter())
+    predictor.save(tmp_path / "model")
+    again = load_predictor(tmp_path / "model")
+    after = again.predict(rows)
+    assert type(again) is type(predictor)
+    assert again.labels == predictor.labels
+    for then, now in zip(before, after, strict=True):
+        if "text" in then:
+            assert then == now
+        else:
+            assert set(then["scores"]) == {"positive", "negative"}
+            assert sum(then["scores"].values()) == pytest.approx(1)
+            assert then["label"] == max(then["scores"], key=then["scores"].get)
+            assert then["scores"] == pytest.approx(now["scores"], abs=1e-4)
+    assert predictor.ship_bytes == folder_bytes(tmp_path / "model")
+    assert not [f for f in (tmp_path / "model").rglob("*") if f.is_file() and f.suffix not in
+                (".json", ".safetensors", ".jinja")]
+
+
+@pytest.mark.parametrize(("kind", "file"), [("label-scorer, tuned", "adapter_model.safetensors"),
+                                            ("label-scorer, full", "model.safetensors")])
+def test_the_tuning_is_in_what_was_saved(kind, file, causal_folder, encoder_folder, tmp_path):
+    make(kind, causal_folder, encoder_folder).save(tmp_path / "tuned")
+    untouched = make("label-scorer", causal_folder, encoder_folder)
+    tuned = load_predictor(tmp_path / "tuned")
+    assert (tmp_path / "tuned" / file).exists()
+    assert untouched.ship_bytes < 10_000
+    said = [LabelScorer(p._loaded, p._template).predict([{"text": GOOD}])[0]["scores"] for p in (tuned, untouched)]
+    assert said[0] != pytest.approx(said[1], abs=1e-4)
+
+
+def test_every_kind_is_tried():
+    assert {name.split(",")[0] for name in EVERY} == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["frozen-head", "word-counts"])
+def test_heads_learn_what_the_labels_say_and_not_what_they_do_not(kind, causal_folder, encoder_folder):
+    learned = make(kind, causal_folder, encoder_folder).predict([{"text": GOOD}, {"text": BAD}])
+    assert [p["label"] for p in learned] == ["positive", "negative"]
+    unsure = WordCounts.fit(TEXTS, ["a", "b"] * 4).predict([{"text": GOOD}])[0]
+    assert max(unsure["scores"].values()) < 0.6
+
+
+def test_the_nearest_rows_answer_is_given():
+    said = NearestAnswer.fit(PROMPTED).predict([{"prompt": "2 + 1 ="}, {"prompt": "0 + 0 ="}])
+    assert said == [{"text": "3"}, {"text": "0"}]
+
+
+def test_documents_are_given_their_loss(causal_folder):
+    loaded = load(resolve(causal_folder), dtype="float32")
+    rows = [{"text": GOOD}, {"text": "one"}]
+    template = Template.for_(loaded.tokenizer, examples(rows, Layout.TEXT))
+    said = Generator(loaded, template).predict(rows)
+    assert said[0]["tokens"] > said[1]["tokens"] > 0
+    assert all(one["loss"] > 0 for one in said)
+
+
+def test_calibration_takes_a_constant_preference_away(causal_folder):
+    loaded = load(resolve(causal_folder), dtype="float32")
+    template = Template.for_(loaded.tokenizer, LABELLED)
+    blank = LabelScorer(loaded, template, calibrate=True).predict([{"text": "N/A"}])[0]["scores"]
+    raw = LabelScorer(loaded, template).predict([{"text": "N/A"}])[0]["scores"]
+    assert abs(blank["positive"] - 0.5) < abs(raw["positive"] - 0.5)
+
+
+def test_no_rows_no_predictions(causal_folder, encoder_folder):
+    for kind in KINDS:
+        assert make(kind, causal_folder, encoder_folder).predict([]) == []
+
+
+def test_a_row_without_text_is_refused():
+    with pytest.raises(DataError, match="row 2"):
+        WordCounts.fit(TEXTS, LABELS).predict([{"text": "a"}, {"label": "positive"}])
+
+
+def test_one_label_is_no_classification():
+    with pytest.raises(DataError, match="two labels"):
+        WordCounts.fit(TEXTS, ["same"] * len(TEXTS))
+    with pytest.raises(DataError, match="no text holds a word"):
+        WordCounts.fit(["", " "], ["a", "b"])
+
+
+def test_large_odds_do_not_overflow():
+    assert as_scores(np.array([[1e4, -1e4]]), ["a", "b"])[0]["scores"] == {"a": 1.0, "b": 0.0}
+
+
+# --- planted faults ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(causal_folder, encoder_folder, tmp_path):
+    def save(kind):
+        make(kind, causal_folder, encoder_folder).save(tmp_path / "model")
+        return tmp_path / "model"
+    return save
+
+
+def edit(folder, **changes):
+    told = json.loads((folder / MANIFEST).read_text())
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = told
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    (folder / MANIFEST).write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"format": 2}, "format 2"), ({"format": None}, "states no format"), ({"kind": "oracle"}, "no kind of predictor"),
+    ({"kind": ["word-counts"]}, "no kind of predictor"), ({"extra": 1}, "unknown option"),
+    ({"labels": ["a", "a"]}, "twice"), ({"labels": ["a", "b", "c"]}, "not float32"), ({"settings": {}}, "damaged"),
+    ({"settings__strength": -1}, "damaged"), ({"settings__strength": "1"}, "damaged"),
+])
+def test_a_description_that_was_changed_is_refused(saved, changes, said):
+    folder = saved("word-counts")
+    edit(folder, **changes)
+    with pytest.raises(ModelError, match=said):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize("file", [MANIFEST, "weights.safetensors", "vocabulary.json"])
+@pytest.mark.parametrize("keep", [0, 0.5, None])
+def test_a_file_that_is_cut_short_or_gone_is_refused(saved, file, keep):
+    folder = saved("word-counts")
+    whole = (folder / file).read_bytes()
+    (folder / file).unlink()
+    if keep is not None:
+        (folder / file).write_bytes(whole[:int(len(whole) * keep)])
+    with pytest.raises(ModelError):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize("kind", ["word-counts", "frozen-head", "pooled-head", "label-scorer, tuned"])
+def test_numbers_that_are_none_are_refused(saved, kind):
+    folder = saved(kind)
+    path = next(f for name in ("weights", "head", "adapter_model") if (f := folder / f"{name}.safetensors").exists())
+    tensors = load_file(path)
+    next(iter(tensors.values())).reshape(-1)[0] = np.nan
+    save_file(tensors, path)
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        load_predictor(folder)
+
+
+def test_another_base_is_refused_and_the_same_one_elsewhere_is_not(saved, causal_folder, tmp_path):
+    folder = saved("label-scorer, tuned")
+    shutil.copytree(causal_folder, tmp_path / "moved")
+    assert load_predictor(folder, base=str(tmp_path / "moved")).predict([{"text": GOOD}])
+    other = tiny.causal(tmp_path / "other", seed=1)
+    with pytest.raises(ModelError, match="another one"):
+        load_predictor(folder, base=str(other))
+    edit(folder, base=None)
+    with pytest.raises(ModelError, match="none is named"):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize("changes", [{"template__instruction": "Say the opposite."},
+                                     {"template_fingerprint": "0" * 64}])
+def test_a_template_that_writes_something_else_is_refused(saved, changes):
+    folder = saved("label-scorer")
+    edit(folder, **changes)
+    with pytest.raises(GuardError, match="other tokens than in training"):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize("changes", [{"template": None}, {"template": {"layout": "label", "code": "x"}},
+                                     {"settings": {"calibrate": 1, "normalise": "sum"}},
+                                     {"settings": {"calibrate": True, "normalise": "max"}}, {"base__dtype": "int4"}])
+def test_a_damaged_template_or_setting_is_refused(saved, changes):
+    folder = saved("label-scorer")
+    edit(folder, **changes)
+    with pytest.raises(ScrimpError):
+        load_predictor(folder)
+
+
+def test_a_failed_save_leaves_what_was_there(causal_folder, encoder_folder, tmp_path, monkeypatch):
+    make("word-counts", causal_folder, encoder_folder).save(tmp_path / "model")
+    before = {f.name: f.read_bytes() for f in (tmp_path / "model").iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scrimp.serving.words.write_tensors", full)
+    with pytest.raises(ScrimpError, match="No space left"):
+        make("word-counts", causal_folder, encoder_folder).save(tmp_path / "model")
+    assert {f.name: f.read_bytes() for f in (tmp_path / "model").iterdir()} == before
+    assert [f.name for f in tmp_path.iterdir()] == ["model"]
