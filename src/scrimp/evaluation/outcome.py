@@ -188,7 +188,7 @@ class Outcome(Options):
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
-        atomic_write(path, self.model_dump_json(indent=1))
+        atomic_write(path, json.dumps(self.model_dump(mode="json"), indent=1))
 
     @classmethod
     def load(cls, path: Path) -> Outcome:

@@ -119,7 +119,8 @@ def compare(before: RetentionProbe, after: RetentionProbe) -> Retention:
                         fix="measure both with this version of scrimp")
     if before.kind == "encoder":
         agreement, low, high = _agreement(np.array(before.similarities), np.array(after.similarities))
-        return Retention(measure=AGREEMENT, higher_is_better=True, before=1.0, after=agreement, low=low - 1, high=high - 1)
+        return Retention(measure=AGREEMENT, higher_is_better=True, before=1.0, after=agreement,
+                         low=low - 1, high=high - 1)
     first, second = (np.array([probe.losses, probe.tokens], dtype=np.float64).T for probe in (before, after))
     _, low, high = paired_bootstrap(first, second)
     sums = [contributions.sum(axis=0) for contributions in (first, second)]

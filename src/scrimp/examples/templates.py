@@ -74,17 +74,21 @@ class Template(Options):
 
     @classmethod
     def for_(cls, tokenizer: Any, examples: Examples, *, instruction: str | None = None, system: str | None = None,
-             style: Literal["chat", "plain", "form", "pooled"] | None = None, max_tokens: int = 512) -> Self:
+             style: Literal["chat", "plain", "form", "pooled"] | None = None,
+             max_tokens: int | None = None) -> Self:
         """The template that suits a tokenizer and examples.
 
         Where no style is given it is ``pooled`` if the tokenizer marks texts as an encoder's does (a CLS token and no
         chat template), ``form`` for labels, which are scored and not conversed about, ``chat`` if there is a chat
         template, else ``plain``. What is reserved for completions is just enough for those of the given rows that
-        would not fit otherwise, and at most half of ``max_tokens``.
+        would not fit otherwise, and at most half of ``max_tokens``. A text to be labelled is read for 256 tokens if
+        nothing else is said, everything else for 1024.
         """
         style = style or _suitable(tokenizer, examples.layout)
         made = cls.parse({"layout": examples.layout, "labels": examples.labels, "instruction": instruction,
-                          "system": system, "style": style, "max_tokens": max_tokens}, where="template")
+                          "system": system, "style": style,
+                          "max_tokens": max_tokens or (256 if examples.layout is Layout.LABEL else 1024)},
+                         where="template")
         if made.layout is not Layout.PROMPT or style == "pooled":
             return made
         return made.model_copy(update={"reserve": made._needed(tokenizer, examples)})

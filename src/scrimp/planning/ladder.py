@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from scrimp.core.interrupts import graceful
 from scrimp.core.ledger import Ledger, environment
 from scrimp.core.progress import say
 from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, folder_bytes
-from scrimp.evaluation.outcome import DataSummary, InspectedRow, Outcome, Retention, Rung, Sample, Score
+from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Retention, Rung, Sample, Score
 from scrimp.examples.records import Examples, Layout
 from scrimp.planning.material import Material, gather
 from scrimp.planning.protocol import Protocol, choose, out_of_part
@@ -81,8 +82,7 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome]) -> Outcome:
         shutil.rmtree(folder / "parts", ignore_errors=True)
 
     done = Workspace(request.workspace).step(kind, inputs, make)
-    _deliver(done, request.out)
-    return Outcome.load(done / "scores.json")
+    return _deliver(done, request)
 
 
 def _resolve(model: str) -> Any:
@@ -91,12 +91,19 @@ def _resolve(model: str) -> Any:
     return resolve(model)
 
 
-def _deliver(done: Path, out: Path) -> None:
-    """Put what the run left where the person asked for it."""
-    with atomic_folder(Path(out) / "model") as folder:
+def _deliver(done: Path, request: Any) -> Outcome:
+    """Put what the run left where the person asked for it this time."""
+    out = Path(request.out)
+    with atomic_folder(out / "model") as folder:
         shutil.copytree(done / "model", folder, dirs_exist_ok=True)
-    for name in ("scores.json", "ledger.jsonl"):
-        atomic_write(Path(out) / name, (done / name).read_bytes())
+    atomic_write(out / "ledger.jsonl", (done / "ledger.jsonl").read_bytes())
+    where = shlex.quote(str(out))
+    rows = next((shlex.quote(s) for s in (request.test, request.data) if isinstance(s, str)), "FILE")
+    outcome = Outcome.load(done / "scores.json").model_copy(update={
+        "reproduce": f"scrimp run {shlex.quote(str(out / 'recipe.yaml'))} --out AGAIN",
+        "predict": f"scrimp predict {where} {rows}"})
+    outcome.save(out / "scores.json")
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -129,9 +136,7 @@ class Run:
         self.warnings = list(material.warnings)
         self.parts: dict[str, Bill] = {}
         self.train, self.test, self._origin = material.train, material.test, material.test_origin
-        limit = 256 if self.train.layout is Layout.LABEL else 1024
-        everything = self.train
-        self.base = Base(checkpoint, everything, instruction=request.instruction, max_tokens=limit)
+        self.base = Base(checkpoint, self.train, instruction=request.instruction)
         self.metric = _metric(request.metric, self.train.layout)
 
     # --- the two ways through -------------------------------------------------------------------------------------
@@ -170,7 +175,7 @@ class Run:
     def _controls(self) -> list[Way]:
         if self.train.layout is not Layout.LABEL:
             return [NearestRung()] if self.train.layout in (Layout.PROMPT, Layout.CHAT) else []
-        encoder = Base(_resolve(self.request.encoder), self.train, instruction=None, max_tokens=256)
+        encoder = Base(_resolve(self.request.encoder), self.train, instruction=None)
         return [WordCountsRung(self.request.seed),
                 FrozenRung(encoder, self.folder / "embeddings", self.request.seed)]
 
@@ -353,9 +358,8 @@ class Run:
             winner=winner.record.name, why=why, budget=self.request.budget.model_dump(exclude_none=True),
             bill=self.meter.bill(), parts=self.parts, labels=self.train.labels,
             confusion=self._confusion(winner), samples=self._samples(before, winner),
-            warnings=tuple(dict.fromkeys(self.warnings)), environment=environment(),
-            reproduce=f"scrimp run {self.request.out}/recipe.yaml",
-            predict=f"scrimp predict {self.request.out} {_named(self.request.test, self.request.data)}")
+            gains=self._gains(winner, climbed), warnings=tuple(dict.fromkeys(self.warnings)),
+            environment=environment(), reproduce="", predict="")
 
     def _hand_over(self, winner: Climbed) -> None:
         """Copy the winner's model and check that, loaded from disk, it predicts what was evaluated."""
@@ -410,6 +414,17 @@ class Run:
             return ()
         table = confusion(winner.tested, self.test, self.train.labels)
         return tuple(tuple(int(count) for count in row) for row in table)
+
+    def _gains(self, winner: Climbed, climbed: Sequence[Climbed]) -> tuple[Gain, ...]:
+        """The winner against each other rung on the same test rows."""
+        from scrimp.core.registry import build
+
+        if self.test is None:
+            return ()
+        metric = build("metric", self.metric)
+        found = [(one, metric.compare(one.tested, winner.tested, self.test.rows))
+                 for one in climbed if one is not winner and one.tested]
+        return tuple(Gain(over=one.record.name, **gain.model_dump()) for one, gain in found)
 
     def _samples(self, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:
         """Some test rows, those first where the tuned model says something else than the untouched one."""
@@ -469,9 +484,9 @@ def _few(examples: Examples, most: int, seed: int) -> Examples:
     return examples.subset(sorted(random.Random(seed).sample(range(len(examples)), most)))
 
 
-def _named(*sources: Any) -> str | None:
-    """The first source that has a name."""
-    return next((str(source) for source in sources if isinstance(source, str | Path)), None)
+def _named(source: Any) -> str | None:
+    """The source's name, if it has one."""
+    return source if isinstance(source, str) else None
 
 
 def _answer(prediction: Prediction) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.ledger import Ledger
-from scrimp.evaluation.outcome import CurvePoint
 from scrimp.examples.records import Examples, Layout
 from scrimp.examples.templates import Template
 from scrimp.planning.costs import Probe, fits_memory, probe_training
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from scrimp.checkpoints.loading import Checkpoint, Loaded
     from scrimp.examples.templates import Encoded
     from scrimp.serving.predictors import Predictor
+    from scrimp.tuning.curve import CurvePoint
     from scrimp.tuning.plan import TunePlan
 
 __all__ = ["Base", "FrozenRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung", "WordCountsRung", "default_plan"]
@@ -38,7 +38,8 @@ class Base:
         instruction, max_tokens: of the template.
     """
 
-    def __init__(self, checkpoint: Checkpoint, examples: Examples, *, instruction: str | None, max_tokens: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, examples: Examples, *, instruction: str | None,
+                 max_tokens: int | None = None) -> None:
         self.checkpoint, self.examples = checkpoint, examples
         self._instruction, self._max_tokens = instruction, max_tokens
 
@@ -227,7 +228,7 @@ class TunedRung(Rung):
         load_trainable_state(self.model, self._start)
         result = self.plan.train(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, folder=folder,
                                  meter=meter, ledger=self._ledger)
-        self.curve, self.warnings = tuple(result.curve), list(result.warnings)
+        self.curve, self.warnings = result.curve, list(result.warnings)
         return asked(self.base, tuned=self.model)
 
 

@@ -112,8 +112,7 @@ def forgotten(rung: Rung) -> str:
 
 def worsened(found: Retention) -> bool:
     """Whether the change is a loss of what was known: a loss that rises, or an agreement that falls."""
-    rises_when_worse = any(word in found.measure.lower() for word in ("loss", "perplexity"))
-    return found.change > 0 if rises_when_worse else found.change < 0
+    return found.change < 0 if found.higher_is_better else found.change > 0
 
 
 def declared(outcome: Outcome) -> tuple[Budget, dict[str, object]]:

@@ -25,6 +25,7 @@ from scrimp.core.options import Options, Seconds
 from scrimp.core.progress import Bar, bar, warn
 from scrimp.core.workspace import fingerprint
 from scrimp.tuning.adapters import compute_dtype, load_trainable_state, trainable, trainable_state
+from scrimp.tuning.curve import CurvePoint
 from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, fault, untrained
 from scrimp.tuning.memory import is_out_of_memory, return_freed
 from scrimp.tuning.objectives import Objective, TorchBatch
@@ -38,7 +39,7 @@ from scrimp.tuning.work import Work
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
 
-__all__ = ["CurvePoint", "TrainOptions", "TrainResult", "train"]
+__all__ = ["TrainOptions", "TrainResult", "train"]
 
 _MORE = "declare more, or use a smaller batch_size"
 StoppedBy = Literal["plan", "patience", "time", "tokens", "memory"]
@@ -79,24 +80,6 @@ class TrainOptions(Options):
         if self.steps is not None and "epochs" in self.model_fields_set:
             raise ValueError("give 'epochs' or 'steps', not both")
         return self
-
-
-class CurvePoint(Options):
-    """The state after an optimizer step.
-
-    Attributes:
-        step: updates made, this one included.
-        seconds: of training, earlier attempts included.
-        loss: of this step's batch before the update, in nats a trained token or row.
-        learning_rate: of this update.
-        validation: what ``validate`` returned after it, where it was called.
-    """
-
-    step: int
-    seconds: float
-    loss: float
-    learning_rate: float
-    validation: float | None = None
 
 
 class TrainResult(Options):
