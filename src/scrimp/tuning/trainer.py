@@ -66,7 +66,7 @@ class TrainOptions(Options):
     epochs: int = Field(default=3, ge=1)
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=8, ge=1)
-    micro_tokens: int = Field(default=2048, ge=1)
+    micro_tokens: int = Field(default=1024, ge=1)
     clip: float | None = Field(default=1.0, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**32)
     patience: int | None = Field(default=None, ge=1)

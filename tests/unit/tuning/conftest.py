@@ -9,24 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from scrimp.checkpoints.heads import PooledClassifier
 from scrimp.core.budget import Meter
 from scrimp.core.registry import build
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.trainer import TrainOptions, TrainResult, train
-
-
-class Pooled(nn.Module):
-    """An encoder with a head, by the attributes that adapters and objectives use."""
-
-    def __init__(self, encoder: nn.Module, classes: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = nn.Linear(encoder.config.hidden_size, classes)
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        weights = attention_mask[..., None].to(states.dtype)
-        return self.head((states * weights).sum(1) / weights.sum(1))
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +32,10 @@ def causal(causal_folder: Path) -> nn.Module:
 
 
 @pytest.fixture
-def pooled(encoder_folder: Path) -> nn.Module:
+def pooled(encoder_folder: Path) -> PooledClassifier:
     from transformers import AutoModel
 
-    torch.manual_seed(0)
-    return Pooled(AutoModel.from_pretrained(encoder_folder, dtype=torch.float32), classes=2)
+    return PooledClassifier(AutoModel.from_pretrained(encoder_folder, dtype=torch.float32), ("no", "yes"))
 
 
 @pytest.fixture

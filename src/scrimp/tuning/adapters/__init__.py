@@ -3,7 +3,6 @@
 from scrimp.tuning.adapters.base import (
     Adapter,
     compute_dtype,
-    is_pooled,
     load_trainable_state,
     trainable,
     trainable_state,
@@ -12,5 +11,5 @@ from scrimp.tuning.adapters.full import Full
 from scrimp.tuning.adapters.head import Head
 from scrimp.tuning.adapters.lora import LoRA
 
-__all__ = ["Adapter", "Full", "Head", "LoRA", "compute_dtype", "is_pooled", "load_trainable_state", "trainable",
+__all__ = ["Adapter", "Full", "Head", "LoRA", "compute_dtype", "load_trainable_state", "trainable",
            "trainable_state"]

@@ -12,7 +12,7 @@ from torch import nn
 from scrimp.core.errors import ModelError
 from scrimp.core.registry import Method
 
-__all__ = ["UNUSED", "Adapter", "compute_dtype", "is_pooled", "load_trainable_state", "trainable", "trainable_state"]
+__all__ = ["UNUSED", "Adapter", "compute_dtype", "load_trainable_state", "trainable", "trainable_state"]
 
 #: modules that take no part in pooled or token states (an encoder's own pooler): there a gradient would never arrive
 UNUSED = re.compile(r"(.*\.)?pooler(\..*)?")
@@ -57,11 +57,6 @@ def compute_dtype(model: nn.Module) -> torch.dtype:
         return known
     halved = any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters())
     return torch.bfloat16 if halved else torch.float32
-
-
-def is_pooled(model: nn.Module) -> bool:
-    """Whether it is an encoder with a head on its pooled states rather than a language model."""
-    return all(isinstance(getattr(model, part, None), nn.Module) for part in ("encoder", "head"))
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

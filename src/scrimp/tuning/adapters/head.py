@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from scrimp.checkpoints.heads import PooledClassifier
 from scrimp.core.errors import ModelError
 from scrimp.core.registry import preset
-from scrimp.tuning.adapters.base import Adapter, is_pooled
+from scrimp.tuning.adapters.base import Adapter
 
 __all__ = ["Head"]
 
@@ -18,7 +19,7 @@ class Head(Adapter):
     """
 
     def move(self, model: nn.Module) -> nn.Module:
-        if not is_pooled(model):
+        if not isinstance(model, PooledClassifier):
             raise ModelError(f"a {type(model).__name__} has no classification head", fix="tune it with adapter: lora")
         model.head.requires_grad_(True)
         return model

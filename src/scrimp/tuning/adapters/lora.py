@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import nn
 
+from scrimp.checkpoints.heads import PooledClassifier
 from scrimp.core.errors import ModelError
 from scrimp.core.registry import preset
-from scrimp.tuning.adapters.base import UNUSED, Adapter, is_pooled
+from scrimp.tuning.adapters.base import UNUSED, Adapter
 
 __all__ = ["LoRA"]
 
@@ -39,7 +40,7 @@ class LoRA(Adapter):
     decomposed: bool = False
 
     def move(self, model: Any) -> nn.Module:
-        if not is_pooled(model):
+        if not isinstance(model, PooledClassifier):
             return self._wrap(model, "CAUSAL_LM")
         model.encoder = self._wrap(model.encoder, "FEATURE_EXTRACTION")
         model.head.requires_grad_(True)
