@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["NUMERICS", "climb", "tune"]
 
 NUMERICS = 1  #: bumped by hand when the same request may give other numbers; finished runs of before are not reused
-_CLOSING_S = 12.0  # export, the check of what was exported, the report
+_CLOSING_S = 8.0  # the check of what was saved, the report
 _RETENTION_S = 15.0
 _TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's predictions of the test rows
 _LEAST_TEST_ROWS = 50
@@ -108,11 +108,12 @@ def _deliver(done: Path, request: Any) -> Outcome:
 
 @dataclass(frozen=True)
 class Climbed:
-    """A rung that was tried: its record, and its predictions of the judged and of the test rows."""
+    """A rung that was tried: its record, and its predictions of the judged, the test and the parity check's rows."""
 
     record: Rung
     judged: list[Prediction]
     tested: list[Prediction]
+    probed: list[Prediction]
     folder: Path
 
 
@@ -189,9 +190,11 @@ class Run:
         record = Rung.parse(json.loads((folder / "rung.json").read_text()), where=str(folder))
         said = json.loads((folder / "predictions.json").read_text())
         self.warnings += said["warnings"]
+        if way.kind == "untouched":  # what follows the training of the same model takes as long
+            self._after_s = 1.15 * said["after_s"] + _CLOSING_S
         self.parts[way.name] = record.bill
         self.ledger.write("rung", name=way.name, **record.bill.model_dump())
-        return Climbed(record, said["judged"], said["tested"], folder)
+        return Climbed(record, said["judged"], said["tested"], said["probed"], folder)
 
     def _try(self, way: Way, protocol: Protocol, folder: Path) -> None:
         """Fit, judge, test, measure what was forgotten, save."""
@@ -201,7 +204,8 @@ class Run:
             except BudgetError as error:
                 if way.kind != "adapted" or not self._optional(way):
                     raise
-                record, said = self._record(way, part, skipped=error.what), {"judged": [], "tested": [], "warnings": []}
+                record = self._record(way, part, skipped=error.what)
+                said = {"judged": [], "tested": [], "probed": [], "after_s": 0.0, "warnings": []}
         atomic_write(folder / "rung.json", record.model_copy(update={"bill": part.bill()}).model_dump_json())
         atomic_write(folder / "predictions.json", json.dumps(said))
 
@@ -211,30 +215,35 @@ class Run:
     def _measured(self, way: Way, protocol: Protocol, folder: Path, part: Meter) -> tuple[Rung, dict[str, Any]]:
         from scrimp.evaluation.tasks import evaluate
 
-        shares = _shares(protocol.trainings(len(self.train)))
+        rows_left = protocol.trainings(len(self.train))
 
-        def fitted(number: int, rows: Sequence[int]) -> Predictor:
-            with part.part(self._allowance(way, shares[number:])) as timed:
+        def fitted(rows: Sequence[int]) -> Predictor:
+            judging_s = self._row_s * sum(len(judge) for _, judge in protocol.parts)
+            number = len(protocol.trainings(len(self.train))) - len(rows_left)
+            with part.part(self._allowance(way, rows_left, judging_s)) as timed:
+                rows_left.pop(0)
                 return way.fit(self.train.subset(rows), folder / f"fit-{number}", timed)
 
         predictors: list[Predictor] = []
 
-        def judge(number: int, learn: Sequence[int], rows: Sequence[int]) -> list[Prediction]:
-            predictors[:] = [fitted(number, learn)]
+        def judge(learn: Sequence[int], rows: Sequence[int]) -> list[Prediction]:
+            predictors[:] = [fitted(learn)]
             return predictors[0].predict(self.train.subset(rows).rows, meter=part)
 
         judged = out_of_part(protocol, judge)
         if protocol.refit or not predictors:
-            predictors[:] = [fitted(len(shares) - 1, range(len(self.train)))]
+            predictors[:] = [fitted(range(len(self.train)))]
         predictor = predictors[0]
-        tested = evaluate(predictor, self.test, meter=part) if self.test is not None else None
-        retention = self._retention(way, part)
-        predictor.save(folder / "model")
+        with part.part() as after:
+            tested = evaluate(predictor, self.test, meter=part) if self.test is not None else None
+            retention = self._retention(way, part)
+            predictor.save(folder / "model")
+            probed = predictor.predict(self._parity_rows(), meter=part)
         validation = self._score(judged, [self.train[i] for i in protocol.judged])
         record = self._record(way, part, validation=validation, test=_main_first(tested, self.metric),
                               retention=retention, ship_bytes=folder_bytes(folder / "model"))
-        said = {"judged": judged, "tested": tested.predictions if tested else [],
-                "warnings": list(getattr(way, "warnings", []))}
+        said = {"judged": judged, "tested": tested.predictions if tested else [], "probed": probed,
+                "after_s": after.bill().wall_s, "warnings": list(getattr(way, "warnings", []))}
         return record, said
 
     def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
@@ -259,12 +268,16 @@ class Run:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def _allowance(self, way: Way, shares: Sequence[float]) -> Budget:
-        """Seconds for the next training of ``way``: its share of what is left beside testing and closing."""
+    def _allowance(self, way: Way, rows: Sequence[int], judging_s: float) -> Budget:
+        """Seconds for the next training of ``way``: its share of what is left beside judging, testing and closing.
+
+        Args:
+            rows: rows of this and of all further trainings.
+        """
         if way.kind != "adapted" or math.isinf(self.meter.remaining_s()):
             return Budget()
-        left = self.meter.remaining_s() - self._after_s
-        seconds = left * shares[0] / sum(shares)
+        left = self.meter.remaining_s() - self._after_s - judging_s
+        seconds = left * rows[0] / sum(rows)
         if seconds < _LEAST_TRAINING_S:
             raise BudgetError(f"{max(left, 0):.0f} s are left for training, too few to begin",
                               fix="declare a longer --budget")
@@ -369,15 +382,16 @@ class Run:
         with atomic_folder(target) as folder:
             shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
             atomic_write(folder / "README.md", self._card(winner.record))
-        rows, wanted = (self.test, winner.tested) if winner.tested else (self.train, [])
-        if rows is None or not wanted:
-            return
-        again = load_predictor(target).predict(rows.rows[:_PARITY_ROWS], meter=self.meter)
-        for n, (now, then) in enumerate(zip(again, wanted, strict=False)):
+        again = load_predictor(target).predict(self._parity_rows(), meter=self.meter)
+        for now, then in zip(again, winner.probed, strict=True):
             if not _same(now, then):
                 raise GuardError("the saved model predicts something else than the one that was evaluated",
-                                 where=rows.sources[n], why=f"evaluated: {then}; loaded from disk: {now}",
+                                 where=str(target), why=f"evaluated: {then}; loaded from disk: {now}",
                                  fix="this is a defect of scrimp; please report it with the ledger")
+
+    def _parity_rows(self) -> Sequence[Any]:
+        """A few rows on which a model must say the same before it is saved and after it is loaded."""
+        return (self.test if self.test is not None else self.train).rows[:_PARITY_ROWS]
 
     def _card(self, record: Rung) -> str:
         from scrimp.checkpoints.cards import card
@@ -466,10 +480,6 @@ def _metric(named: str | None, layout: Layout) -> str:
     return lookup("metric", named).name if named else metrics_for(layout)[0]
 
 
-def _shares(rows: Sequence[int]) -> list[float]:
-    return [float(max(count, 1)) for count in rows]
-
-
 def _main_first(evaluation: Any, metric: str) -> tuple[Score, ...]:
     scores = evaluation.scores if evaluation else ()
     return tuple(sorted(scores, key=lambda score: score.metric != metric))
@@ -493,8 +503,10 @@ def _answer(prediction: Prediction) -> str:
     return str(prediction["label"] if "label" in prediction else prediction["text"])
 
 
-def _same(now: Prediction, then: Prediction, tolerance: float = 0.02) -> bool:
-    """Whether two predictions agree: texts to the letter, probabilities within a bfloat16's width."""
+def _same(now: Prediction, then: Prediction, tolerance: float = 1e-3) -> bool:
+    """Whether two predictions agree: texts to the letter, probabilities and losses within ``tolerance``."""
     if "scores" in now and "scores" in then:
         return all(abs(now["scores"][k] - then["scores"][k]) <= tolerance for k in then["scores"])
+    if "loss" in then:
+        return abs(now["loss"] - then["loss"]) <= tolerance * max(1.0, abs(then["loss"]))
     return _answer(now) == _answer(then)

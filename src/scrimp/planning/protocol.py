@@ -79,6 +79,6 @@ def _positions(whole: Examples, side: Examples) -> list[int]:
     return [i for i, source in enumerate(whole.sources) if source in wanted]
 
 
-def out_of_part(protocol: Protocol, predict: Callable[[int, Sequence[int], Sequence[int]], list[Any]]) -> list[Any]:
-    """Predictions of all judged rows, each by a predictor that did not see it: ``predict(part, train, judge)``."""
-    return [p for n, (learn, judge) in enumerate(protocol.parts) for p in (predict(n, learn, judge) if judge else [])]
+def out_of_part(protocol: Protocol, predict: Callable[[Sequence[int], Sequence[int]], list[Any]]) -> list[Any]:
+    """Predictions of all judged rows, each by a predictor that did not see it: ``predict(learn, judge)`` a part."""
+    return [p for learn, judge in protocol.parts if judge for p in predict(learn, judge)]

@@ -22,16 +22,27 @@ _LOGITS = 1 << 26  # elements of the largest [rows, positions, vocabulary] block
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off, no graph and the precision that training ran in, within the block; the mode is put back after it."""
-    was_training = model.training
+    """Dropout off and no graph within the block; the training mode is put back after it.
+
+    The output layer gets contiguous states: of a slice, such as the last position of each row, PyTorch would multiply a
+    frozen weight row by row, with a copy of the whole weight for each (measured: 60 rows, 3.2 GB and 11 times slower).
+    """
+    was_training, head = model.training, _output_layer(model)
+    packing = head.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:])) if head else None
     model.eval()
-    half = compute_dtype(model) == torch.bfloat16 and any(p.dtype == torch.float32 for p in model.parameters())
-    device = next(model.parameters()).device
     try:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with torch.inference_mode():
             yield
     finally:
         model.train(was_training)
+        if packing:
+            packing.remove()
+
+
+def _output_layer(model: nn.Module) -> nn.Module | None:
+    """The layer that makes logits of states; None where there is none."""
+    found = getattr(model, "get_output_embeddings", lambda: None)
+    return found() if callable(found) else None
 
 
 def by_length(lengths: Sequence[int], *, tokens: int = MICRO_TOKENS, rows: int | None = None) -> list[list[int]]:

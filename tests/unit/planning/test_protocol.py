@@ -36,7 +36,7 @@ def test_a_handful_of_rows_is_not_judged():
 def test_no_row_is_judged_by_what_was_trained_on_it():
     protocol = choose(rows(40), seconds=lambda n: 0.0, left_s=1e9, judge_s=0.0, seed=0)
 
-    def predict(part, learned, judged):
+    def predict(learned, judged):
         assert not set(learned) & set(judged)
         return list(judged)
 
