@@ -55,7 +55,7 @@ def _write_gguf(path: Path, folder: Path) -> None:
         model: Any = _plain(read)
         _restore_splitting(tokenizer, told.get("tokenizer.ggml.pre"))
         tokenizer.model_max_length = model.config.max_position_embeddings
-        model.to(dtype=_exact_dtype(model)).save_pretrained(folder)
+        model.to(_exact_dtype(model)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     if licence := told.get("general.license"):
         (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'license': str(licence)})}---\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -84,6 +84,10 @@ class Loaded:
     def parameters(self) -> int:
         """How many numbers the model has."""
         return sum(p.numel() for p in self.model.parameters())
+
+    def with_model(self, model: Any) -> Loaded:
+        """The same in every respect but with ``model``: an adapted form of it."""
+        return replace(self, model=model)
 
 
 def resolve(name: str | Path) -> Checkpoint:

@@ -1,0 +1,284 @@
+"""What leaves: adapters that plain PEFT loads, folders that plain transformers loads, and the proof of both.
+
+A pooled classifier is exported as its encoder is, with the head's two files beside it. Nothing counts as exported until
+it has been loaded from disk again and its logits compared with those of the model that was evaluated.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scrimp.checkpoints.heads import HEAD_CONFIG, PooledClassifier, load_head, save_head
+from scrimp.checkpoints.loading import Checkpoint, Dtype, Loaded, load, resolve
+from scrimp.checkpoints.validation import CONFIG, quiet, read_object, refusing, tensors
+from scrimp.core.errors import GuardError, ModelError, WorkspaceError
+from scrimp.core.workspace import atomic_write
+
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "check_export", "check_parity", "load_adapter", "load_export",
+           "logits_of", "merge", "save_adapter", "save_merged", "verify_adapter_folder"]
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+#: largest difference of a logit between the evaluated and the exported model, by the precision of the computation
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+
+_CODE_OR_OTHER_WEIGHTS = ("megatron_config", "layer_replication", "loftq_config", "eva_config", "corda_config")
+
+
+def save_adapter(loaded: Loaded, folder: Path) -> None:
+    """Write a PEFT adapter, so that ``peft.PeftModel.from_pretrained(base, folder)`` loads it; a pooled head too.
+
+    Other files in ``folder`` stay.
+
+    Raises:
+        ModelError: the model has no adapter.
+    """
+    body = _body(loaded.model)
+    if not _is_peft(body):
+        raise ModelError(f"a {type(body).__name__} has no adapter to save", fix="save it as a merged model")
+    with _staged(folder) as new:
+        with quiet(), refusing("the adapter cannot be saved", folder):
+            body.save_pretrained(str(new), save_embedding_layers=False)
+        (new / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is written by `cards`
+        told = read_object(new / ADAPTER_CONFIG)
+        told["base_model_name_or_path"] = loaded.checkpoint.name  # PEFT writes the folder on this machine
+        atomic_write(new / ADAPTER_CONFIG, json.dumps(told, indent=2, sort_keys=True))
+        _save_head_of(loaded.model, new)
+
+
+def merge(loaded: Loaded, *, dtype: torch.dtype | None = None) -> Loaded:
+    """The adapter folded into the weights: a plain model. ``loaded`` is left as it is.
+
+    The sum is taken in float32 and rounded once, to ``dtype`` or else to what the base has; what the rounding costs
+    is what `check_export` measures.
+
+    Raises:
+        GuardError: the merged weights are not finite.
+    """
+    body = _body(loaded.model)
+    if not _is_peft(body):
+        return loaded
+    target = dtype or body.get_base_model().dtype
+    try:
+        plain = _cast(_cast(copy.deepcopy(body), torch.float32).merge_and_unload(safe_merge=True), target)
+    except ValueError as error:
+        raise GuardError("merging the adapter gives weights that are no numbers", why=str(error)) from None
+    plain.requires_grad_(False)
+    return loaded.with_model(_with_body(loaded.model, plain.eval()))
+
+
+def _cast(model: Any, dtype: torch.dtype) -> Any:
+    """The parameters alone: ``model.to`` would round buffers too, such as the rotary frequencies, which stay float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def save_merged(loaded: Loaded, folder: Path) -> None:
+    """Write model, tokenizer, chat template and generation settings for plain transformers; a pooled head too.
+
+    Other files in ``folder`` stay.
+
+    Raises:
+        ModelError: the model still has its adapter.
+    """
+    body = _body(loaded.model)
+    if _is_peft(body):
+        raise ModelError("the adapter is not merged yet", fix="save_merged(merge(loaded), folder)")
+    with _staged(folder) as new:
+        with quiet(), refusing("the model cannot be saved", folder):
+            body.save_pretrained(new)
+            loaded.tokenizer.save_pretrained(new)
+        _save_head_of(loaded.model, new)
+
+
+def verify_adapter_folder(folder: Path, model: nn.Module | Any) -> dict[str, Any]:
+    """Check an adapter that may come from anyone, before anything of it touches ``model``.
+
+    Returns:
+        what ``adapter_config.json`` says.
+
+    Raises:
+        ModelError: no LoRA adapter, settings that would run code or change the base, weights that are no safetensors,
+            or tensors whose names or shapes are not those that these settings make on ``model``.
+    """
+    told = read_object(folder / ADAPTER_CONFIG)
+    where = str(folder / ADAPTER_CONFIG)
+    if told.get("peft_type") != "LORA":
+        raise ModelError(f"'peft_type' is {told.get('peft_type')!r:.40}, and only LORA is read", where=where)
+    if refused := [key for key in _CODE_OR_OTHER_WEIGHTS if told.get(key)]:
+        raise ModelError(f"'{refused[0]}' is set, which would import code or change the base model", where=where)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"there is no {ADAPTER_WEIGHTS}", where=str(folder),
+                         fix="ask for the adapter in safetensors; pickled weights are not read")
+    found = {name: shape for name, (_, shape) in tensors([folder / ADAPTER_WEIGHTS]).items()}
+    expected = _expected_tensors(folder, model)
+    odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if odd:
+        raise ModelError("the adapter does not fit this model", where=str(folder),
+                         why=f"{len(odd)} tensors differ; {odd[0]} is {found.get(odd[0], 'missing')}, "
+                             f"the model needs {expected.get(odd[0], 'none')}",
+                         fix=f"use the base it was trained on: {str(told.get('base_model_name_or_path'))[:100]}")
+    return told
+
+
+def _expected_tensors(folder: Path, model: nn.Module | Any) -> dict[str, tuple[int, ...]]:
+    """Names and shapes that PEFT would save for these settings on this model, found without allocating any."""
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
+
+    with quiet(), refusing("these settings make no adapter on this model", folder / ADAPTER_CONFIG):
+        config = PeftConfig.from_pretrained(str(folder))
+        config.init_lora_weights = False
+        with torch.device("meta"):
+            adapted = get_peft_model(_shapes_only(model), config, low_cpu_mem_usage=True)
+        state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def _shapes_only(model: nn.Module) -> Any:
+    """A copy of ``model`` on the meta device: all modules, no numbers."""
+    known: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in model.parameters()}
+    known |= {id(b): b.to("meta") for b in model.buffers()}
+    return copy.deepcopy(model, known)
+
+
+def load_adapter(loaded: Loaded, folder: Path) -> Loaded:
+    """The base with a verified adapter on it, in evaluation mode; ``loaded.model`` itself is wrapped, not copied.
+
+    Raises:
+        ModelError: see `verify_adapter_folder`; or weights that are not finite.
+    """
+    from peft import PeftModel
+
+    verify_adapter_folder(folder, loaded.model)
+    with quiet(), refusing("the adapter cannot be loaded", folder):
+        model = PeftModel.from_pretrained(loaded.model, str(folder), is_trainable=False)
+    for name, value in model.named_parameters():
+        if "lora_" in name and not bool(value.isfinite().all()):
+            raise ModelError(f"'{name}' holds NaN or infinite numbers", where=str(folder))
+    return loaded.with_model(model.eval())
+
+
+def load_export(folder: Path, checkpoint: Checkpoint, *, dtype: Dtype = "auto") -> Loaded:
+    """Load what `save_adapter`, `save_merged` and `save_head` wrote: adapter or merged model, and head.
+
+    Args:
+        checkpoint: the base, for what is not merged.
+        dtype: as in `loading.load`.
+    """
+    if (folder / ADAPTER_CONFIG).exists():
+        loaded = load_adapter(load(checkpoint, dtype=dtype), folder)
+    elif (folder / CONFIG).exists():
+        loaded = load(resolve(folder.absolute()), dtype=dtype)
+    else:
+        loaded = load(checkpoint, dtype=dtype)
+    return loaded.with_model(load_head(folder, loaded.model)) if (folder / HEAD_CONFIG).exists() else loaded
+
+
+def check_export(loaded: Loaded, folder: Path, probes: Sequence[Sequence[int]], *,
+                 tolerance: float | None = None) -> float:
+    """Load ``folder`` from disk and compare its logits on ``probes`` with those of the evaluated ``loaded``.
+
+    Args:
+        probes: rows of token ids, not padded; a few that look like the task's.
+        tolerance: see `check_parity`; by default that of the precision which ``loaded`` computes in.
+
+    Returns:
+        the largest difference of a logit.
+
+    Raises:
+        GuardError: the export is another model than the one that was evaluated.
+    """
+    precision = next(_body(loaded.model).parameters()).dtype
+    again = load_export(folder, loaded.checkpoint, dtype=_stored_dtype(folder, precision))
+    return check_parity(logits_of(loaded.model, probes), logits_of(again.model, probes), where=str(folder),
+                        tolerance=TOLERANCE[precision] if tolerance is None else tolerance)
+
+
+def _stored_dtype(folder: Path, precision: torch.dtype) -> Any:
+    """The type that a merged folder is stored in; of an adapter, the type that its base was evaluated in."""
+    stored = read_object(folder / CONFIG).get("dtype") if (folder / CONFIG).exists() else None
+    return stored or str(precision).removeprefix("torch.")
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module | Any, probes: Sequence[Sequence[int]]) -> Tensor:
+    """Logits (or hidden states, of a model without a head) on each probe alone, float32 [all rows or tokens, C]."""
+    was_training, found = model.training, []
+    model.eval()
+    for probe in probes:
+        ids = torch.tensor([list(probe)], device=next(model.parameters()).device)
+        out = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        values = out if isinstance(out, Tensor) else out.logits if "logits" in out else out.last_hidden_state
+        found.append(values.float().flatten(end_dim=-2).cpu())
+    model.train(was_training)
+    return torch.cat(found)
+
+
+def check_parity(before: Tensor, after: Tensor, *, where: str, tolerance: float = TOLERANCE[torch.float32]) -> float:
+    """The largest difference between two models' logits on the same inputs.
+
+    Args:
+        before, after: of the evaluated and of the exported model; same shape.
+        where: what was exported, for the message.
+
+    Raises:
+        GuardError: shapes differ, a value is not finite, or the difference is over ``tolerance``.
+    """
+    if before.shape != after.shape:
+        raise GuardError("the exported model has other outputs than the evaluated one", where=where,
+                         why=f"{list(after.shape)} against {list(before.shape)}")
+    difference = float((before.float() - after.float()).abs().max()) if before.numel() else 0.0
+    if not math.isfinite(difference) or difference > tolerance:
+        raise GuardError("the exported model is not the one that was evaluated", where=where,
+                         why=f"a logit differs by {difference:.4g}, {tolerance:.4g} is tolerated",
+                         fix="export the adapter, or merge into float32, where rounding loses nothing")
+    return difference
+
+
+def _is_peft(model: nn.Module | Any) -> bool:
+    from peft import PeftModel
+
+    return isinstance(model, PeftModel)
+
+
+def _body(model: nn.Module | Any) -> Any:
+    """What transformers and PEFT know: the model, or the encoder under a pooled head."""
+    return model.encoder if isinstance(model, PooledClassifier) else model
+
+
+def _with_body(model: nn.Module | Any, body: nn.Module) -> nn.Module:
+    if not isinstance(model, PooledClassifier):
+        return body
+    pooled = PooledClassifier(body, model.labels, pooling=model.pooling)
+    pooled.head.load_state_dict(model.head.state_dict())
+    return pooled.eval()
+
+
+def _save_head_of(model: nn.Module | Any, folder: Path) -> None:
+    if isinstance(model, PooledClassifier):
+        save_head(model, folder)
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """Files written to the yielded folder move into ``folder`` once all are there, settings last."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".writing-", dir=folder) as beside:
+            yield Path(beside)
+            for path in sorted(Path(beside).iterdir(), key=lambda p: p.suffix == ".json"):
+                path.replace(folder / path.name)
+    except OSError as error:
+        raise WorkspaceError("cannot be written", where=str(folder), why=error.strerror or str(error),
+                             fix="free some disk or choose another folder") from None

@@ -1,0 +1,119 @@
+"""A linear classifier on the pooled states of an encoder, and its two small files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from scrimp.checkpoints.validation import read_object, refusing
+from scrimp.core.errors import ModelError
+from scrimp.core.workspace import atomic_write
+
+__all__ = ["HEAD_CONFIG", "HEAD_WEIGHTS", "PooledClassifier", "Pooling", "load_head", "pool", "save_head"]
+
+Pooling = Literal["mean", "cls", "last"]
+
+HEAD_CONFIG, HEAD_WEIGHTS = "head.json", "head.safetensors"
+_FORMAT = 1
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+    """One vector a row: the mean of the attended states, the first of them or the last, whichever side is padded.
+
+    Args:
+        hidden: states [B, L, D] of any float type.
+        attention_mask: [B, L], 1 where there is a token.
+
+    Returns:
+        float32 [B, D].
+    """
+    if pooling == "mean":
+        weights = attention_mask.unsqueeze(-1).float()
+        return (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+    mask = attention_mask.long()
+    at = mask.argmax(1) if pooling == "cls" else mask.cumsum(1).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), at].float()
+
+
+class PooledClassifier(nn.Module):
+    """Classes from pooled states: ``logits = head(pool(encoder(ids)))``. The head is float32 whatever the encoder is.
+
+    Reimers and Gurevych 2019, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks" (mean pooling).
+
+    Args:
+        encoder: any model whose output has ``last_hidden_state`` [B, L, D].
+        labels: distinct class names, in the order of the logits.
+        pooling: how a row's states become one vector.
+        seed: of the head's first weights, which depend on nothing else.
+
+    Raises:
+        ModelError: fewer than two labels, or one twice.
+    """
+
+    def __init__(self, encoder: Any, labels: Sequence[str], *, pooling: Pooling = "mean",
+                 seed: int = 0) -> None:
+        super().__init__()
+        self.labels, self.pooling = tuple(labels), pooling
+        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            raise ModelError(f"a classifier needs two or more distinct labels, not {list(self.labels)[:10]}")
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.config.hidden_size, len(self.labels), dtype=torch.float32)
+        nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
+        nn.init.zeros_(self.head.bias)
+        self.to(next(encoder.parameters()).device)
+
+    @property
+    def config(self) -> Any:
+        """The encoder's."""
+        return self.encoder.config
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor, *, normalise: bool = False) -> Tensor:
+        """Pooled states, float32 [B, D]; of length one each if ``normalise``."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        pooled = pool(states, attention_mask, self.pooling)
+        return nn.functional.normalize(pooled, dim=-1) if normalise else pooled
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits, float32 [B, classes], under autocast too."""
+        pooled = self.embed(input_ids, attention_mask)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.head(pooled.float())
+
+
+def save_head(model: PooledClassifier, folder: Path) -> None:
+    """Write ``head.safetensors`` (weight [C, D], bias [C]) and ``head.json`` (labels, pooling) into ``folder``."""
+    from safetensors.torch import save
+
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
+    atomic_write(folder / HEAD_WEIGHTS, save(weights))
+    atomic_write(folder / HEAD_CONFIG, json.dumps({"format": _FORMAT, "pooling": model.pooling,
+                                                   "labels": list(model.labels)}, indent=1))
+
+
+def load_head(folder: Path, encoder: nn.Module) -> PooledClassifier:
+    """``encoder`` with the head that `save_head` wrote, in evaluation mode.
+
+    Raises:
+        ModelError: files that are missing, damaged, or of another encoder or a newer scrimp.
+    """
+    from safetensors.torch import load_file
+
+    told, where = read_object(folder / HEAD_CONFIG), str(folder / HEAD_CONFIG)
+    labels, pooling = told.get("labels"), told.get("pooling")
+    if told.get("format") != _FORMAT:
+        raise ModelError(f"has format {told.get('format')!r:.40}, this scrimp reads {_FORMAT}", where=where)
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ModelError("'labels' is no list of texts", where=where)
+    if pooling not in get_args(Pooling):
+        raise ModelError(f"'pooling' cannot be {pooling!r:.40}", where=where)
+    model = PooledClassifier(encoder, labels, pooling=cast(Pooling, pooling))
+    with refusing("the head does not fit", folder / HEAD_WEIGHTS):
+        model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
+    if not all(bool(value.isfinite().all()) for value in model.head.parameters()):
+        raise ModelError("holds NaN or infinite numbers", where=str(folder / HEAD_WEIGHTS))
+    return model.eval()
