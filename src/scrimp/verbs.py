@@ -296,7 +296,8 @@ class Inspect(Verb, Based, Shape):
 
     data: Source = Field(description="The rows: a file, a folder of texts, hub:name, or in Python the rows themselves.")
     rows: int = Field(3, ge=0, description="How many rows to show; the totals are of all.")
-    max_tokens: int | None = Field(None, ge=8, description="Longer rows are cut; 256 for labels, else 1024, without it.")
+    max_tokens: int | None = Field(None, ge=8, description=(
+        "Longer rows are cut; 256 for labels, else 1024, without it."))
 
     def do(self) -> Inspection:
         from scrimp.checkpoints.loading import resolve

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,47 +15,78 @@ import pytest
 KILLS = 20
 ROWS = [{"text": f"{'what a good film' if i % 2 else 'what a bad film'} number {i} {i * 37 % 11}",
          "label": "positive" if i % 2 else "negative"} for i in range(24)]
-TUNING = ["--adapter", "lora", "--rank", "2", "--steps", "400", "--batch-size", "4", "--learning-rate", "1e-3",
-          "--checkpoint-every-steps", "10"]
+STEPS, EVERY = 400, 5
 
 
 def command(folder: Path, model: Path, name: str) -> list[str]:
-    return [sys.executable, "-m", "scrimp", "tune", str(folder / "train.jsonl"), "--model", str(model),
-            "--out", str(folder / name), "--workspace", str(folder / f"space-{name}"), *TUNING]
+    return ["tune", str(folder / "train.jsonl"), "--model", str(model), "--test", str(folder / "test.jsonl"),
+            "--out", str(folder / name), "--workspace", str(folder / f"space-{name}"), "--adapter", "lora",
+            "--rank", "2", "--steps", str(STEPS), "--batch-size", "4", "--learning-rate", "1e-3",
+            "--checkpoint-every-steps", str(EVERY)]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "SCRIMP_CACHE": str(folder / "cache")}
+def scrimp(argv: list[str], cache: str, log: str) -> None:
+    """The command line in a process of its own, whose libraries are loaded already."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "SCRIMP_CACHE": cache}
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    import torch
+
+    torch.set_num_threads(1)
+    from scrimp.cli.app import main
+
+    sys.exit(main(argv))
 
 
-def weights(run: Path) -> bytes:
-    return (run / "model" / "adapter" / "adapter_model.safetensors").read_bytes()
+def progress(space: Path) -> float:
+    """When the run last wrote anything."""
+    times = []
+    for path in space.rglob("*"):
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:  # it was renamed just now
+            continue
+    return max(times, default=0.0)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_kills_end_in_the_weights_of_an_unbroken_run(tmp_path, causal_folder):
-    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    start = time.monotonic()
-    subprocess.run(command(tmp_path, causal_folder, "whole"), env=environment(tmp_path), check=True, capture_output=True)
-    unbroken_s = time.monotonic() - start
-    moments, killed = random.Random(0), 0
-    for _ in range(20 * KILLS):
-        run = subprocess.Popen(command(tmp_path, causal_folder, "killed"), env=environment(tmp_path),
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            output, _ = run.communicate(timeout=None if killed == KILLS else moments.uniform(0.3, 1.0) * unbroken_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.communicate()
-            killed += 1
-            assert not (tmp_path / "killed" / "scores.json").exists(), "a killed run left a result"
-            continue
-        assert run.returncode == 0, output.decode()
-        if killed == KILLS:
+    for name, rows in (("train", ROWS), ("test", [{**row, "text": f"{row['text']} and {n}"} for n, row in
+                                                  enumerate(ROWS[:4], 100)])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["torch", "transformers", "peft", "sklearn.linear_model", "scrimp.cli.app"])
+
+    def start(name: str) -> multiprocessing.Process:
+        process = server.Process(target=scrimp, args=(command(tmp_path, causal_folder, name), str(tmp_path / "cache"),
+                                                      str(tmp_path / f"{name}.log")))
+        process.start()
+        return process
+
+    whole = start("whole")
+    whole.join()
+    assert whole.exitcode == 0, (tmp_path / "whole.log").read_text()
+
+    moments, killed, space = random.Random(0), 0, tmp_path / "space-killed"
+    for attempt in range(3 * KILLS):
+        before, run = progress(space), start("killed")
+        if killed < KILLS:
+            deadline = time.monotonic() + 60
+            while attempt and progress(space) == before and run.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.01)  # so that every attempt gets a little further
+            time.sleep(moments.uniform(0.0, 0.4))
+            if run.is_alive():
+                run.kill()
+                killed += 1
+        run.join()
+        if run.exitcode == 0:
             break
-        pytest.fail(f"the run finished after {killed} kills; it must be longer for {KILLS}")
-    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
-    again = subprocess.run(command(tmp_path, causal_folder, "killed"), env=environment(tmp_path), check=True,
-                           capture_output=True)
-    assert b"Traceback" not in again.stderr
+        assert run.exitcode == -9, (tmp_path / "killed.log").read_text()
+        assert not (tmp_path / "killed" / "scores.json").exists() or not (tmp_path / "killed" / "report.html").exists()
+    assert run.exitcode == 0
+    assert killed == KILLS, f"it was finished after {killed} kills: give it more steps"
+    adapter = Path("model", "adapter_model.safetensors")
+    assert (tmp_path / "killed" / adapter).read_bytes() == (tmp_path / "whole" / adapter).read_bytes()
+    assert "Traceback" not in (tmp_path / "killed.log").read_text()

@@ -381,7 +381,7 @@ class Run:
         target = self.folder / "model"
         with atomic_folder(target) as folder:
             shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
-            atomic_write(folder / "README.md", self._card(winner.record))
+            atomic_write(folder / "README.md", self._card(winner.record, folder))
         again = load_predictor(target).predict(self._parity_rows(), meter=self.meter)
         for now, then in zip(again, winner.probed, strict=True):
             if not _same(now, then):
@@ -393,15 +393,19 @@ class Run:
         """A few rows on which a model must say the same before it is saved and after it is loaded."""
         return (self.test if self.test is not None else self.train).rows[:_PARITY_ROWS]
 
-    def _card(self, record: Rung) -> str:
+    def _card(self, record: Rung, folder: Path) -> str:
         from scrimp.checkpoints.cards import card
 
         checkpoint = self.base.checkpoint
+        loads = None
+        if record.kind == "adapted" and (folder / "adapter_config.json").exists():
+            loads = "adapter" if self.base.causal else "pooled"
         return card({
-            "name": record.title, "base": checkpoint.name, "licence": checkpoint.licence,
-            "data": self.train.fingerprint, "rows": len(self.train), "recipe": record.chosen,
-            "budget": self.request.budget.model_dump(exclude_none=True), "scores": record.test or (record.validation,),
-            "retention": record.retention, "warnings": self.warnings, "kind": record.kind,
+            "name": record.title, "base": checkpoint.name if record.kind != "control" else None,
+            "licence": checkpoint.licence, "data": self.train.fingerprint, "rows": len(self.train),
+            "recipe": record.chosen, "budget": self.request.budget.model_dump(exclude_none=True),
+            "scores": record.test or (record.validation,), "retention": record.retention,
+            "warnings": self.warnings, "loads": loads,
         })
 
     def _asked(self) -> dict[str, Any]:
