@@ -178,7 +178,7 @@ class TunedRung(Rung):
 
     @property
     def title(self) -> str:
-        return f"{self.plan.adapter.name} on {self.base.checkpoint.name}"
+        return f"{type(self.plan.adapter).__name__} on {self.base.checkpoint.name}"
 
     @property
     def chosen(self) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+import time
+
+import pytest
+
+import scrimp
+from scrimp.core.errors import BudgetError, GuardError, OptionError
+from scrimp.evaluation.outcome import Outcome
+from scrimp.serving import predictors
+
+SAID = {"positive": "I loved it", "negative": "I hated it"}
+
+
+def labelled(count, start=0):
+    return [{"text": f"film {n} over the fox {n * 7 % 10}, {SAID[label]}", "label": label}
+            for n in range(start, start + count) for label in [list(SAID)[n % 2]]]
+
+
+def sums(count, start=0):
+    return [{"prompt": f"{n} and {n % 7} =", "completion": str(n + n % 7)} for n in range(start, start + count)]
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory, causal_folder, encoder_folder):
+    """`scrimp.fit` on tiny models, each call in folders of its own unless ``into`` names one."""
+    def run(data, into=None, **options):
+        folder = into or tmp_path_factory.mktemp("fit")
+        given = {"model": str(causal_folder), "encoder": str(encoder_folder), "budget": "90s", **options}
+        return scrimp.fit(data, out=folder / "run", workspace=folder / "space", **given)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(fit, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, fit(labelled(30), into=folder, test=labelled(16, 100))
+
+
+def test_every_rung_is_tried_judged_and_billed(whole):
+    _, outcome = whole
+    assert [rung.name for rung in outcome.rungs] == ["untouched", "word-counts", "frozen-features", "lora"]
+    for rung in outcome.rungs:
+        assert rung.skipped is None
+        assert (rung.validation.n, rung.test[0].n, rung.test[0].metric) == (30, 16, "accuracy")
+        assert rung.bill.wall_s > 0
+        assert rung.ship_bytes > 0
+    assert outcome.best.validation.value == max(rung.validation.value for rung in outcome.rungs)
+    assert sum(map(sum, outcome.confusion)) == 16
+    lora = outcome.rungs[-1]
+    assert lora.bill.tokens_backward > 0
+    assert lora.trainable > 0
+    assert lora.retention.before != lora.retention.after
+    assert {gain.over for gain in outcome.gains} == {rung.name for rung in outcome.rungs} - {outcome.winner}
+    assert outcome.bill.wall_s <= 90
+
+
+def test_the_same_command_again_takes_what_is_finished(whole, fit):
+    folder, outcome = whole
+    start = time.monotonic()
+    again = fit(labelled(30), into=folder, test=labelled(16, 100))
+    assert time.monotonic() - start < 3
+    assert again == outcome == Outcome.load(folder / "run" / "scores.json")
+
+
+def test_other_rows_are_another_run(whole, fit):
+    folder, outcome = whole
+    other = fit(labelled(30, 7), into=folder, test=labelled(16, 100), rungs="untouched,word-counts")
+    assert [rung.name for rung in other.rungs] == ["untouched", "word-counts"]
+
+
+def test_a_budget_too_short_skips_with_the_reason_and_is_kept(fit):
+    start = time.monotonic()
+    outcome = fit(labelled(30), test=labelled(16, 100), budget="9s")
+    assert time.monotonic() - start < 9 + 3
+    assert outcome.rungs[-1].skipped is not None
+    assert "left for training" in outcome.rungs[-1].skipped
+    assert outcome.best.skipped is None
+
+
+def test_memory_that_the_model_alone_exceeds_is_told_before(fit):
+    with pytest.raises(BudgetError, match="MiB of memory, declared are 100 MiB"):
+        fit(labelled(20), budget={"memory": "100MiB"})
+
+
+def test_an_unknown_rung_names_the_nearest(fit):
+    with pytest.raises(OptionError, match="did you mean 'word-counts'"):
+        fit(labelled(20), rungs="word-count")
+
+
+def test_a_saved_model_that_says_something_else_is_caught(fit, monkeypatch):
+    true = predictors.load_predictor
+
+    def planted(folder):
+        loaded = true(folder)
+        loaded._head.bias[0] += 3.0
+        return loaded
+
+    monkeypatch.setattr(predictors, "load_predictor", planted)
+    with pytest.raises(GuardError, match="predicts something else"):
+        fit(labelled(20), rungs="word-counts")
+
+
+def test_answers_are_judged_by_exact_match(fit):
+    outcome = fit(sums(40), test=sums(10, 100))
+    assert [rung.name for rung in outcome.rungs] == ["untouched", "nearest-answer", "lora"]
+    assert outcome.best.test[0].metric == "exact-match"
+    assert all(sample.target for sample in outcome.samples)
+
+
+def test_documents_are_judged_by_perplexity(fit):
+    rows = [{"text": f"the quick brown fox number {n} jumps over the lazy dog"} for n in range(40)]
+    outcome = fit(rows[:30], test=rows[30:])
+    untouched, lora = outcome.rungs
+    assert lora.test[0].metric == "perplexity"
+    assert lora.test[0].value < untouched.test[0].value
+    assert outcome.winner == "lora"
+
+
+def test_an_encoder_is_tuned_under_a_head(fit, encoder_folder):
+    outcome = fit(labelled(30), test=labelled(10, 100), model=str(encoder_folder))
+    assert [rung.name for rung in outcome.rungs] == ["untouched", "word-counts", "frozen-features", "lora"]
+    assert outcome.rungs[-1].retention.higher_is_better
