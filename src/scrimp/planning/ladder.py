@@ -139,6 +139,7 @@ class Run:
         self.train, self.test, self._origin = material.train, material.test, material.test_origin
         self.base = Base(checkpoint, self.train, instruction=request.instruction)
         self.metric = _metric(request.metric, self.train.layout)
+        self._others = False  # whether there are other ways, so that one that does not fit the budget can be skipped
 
     # --- the two ways through -------------------------------------------------------------------------------------
 
@@ -153,6 +154,7 @@ class Run:
             raise OptionError(f"there is no rung '{min(unknown)}'; {nearest(min(unknown), [w.name for w in ways])}",
                               where="rungs")
         ways = [way for way in ways if way.name in wanted]
+        self._others = len(ways) > 1
         self._size_test(ways)
         protocol = self._protocol(tuned if tuned in ways else None)
         climbed = [self._climb(way, protocol) for way in ways]
@@ -189,6 +191,7 @@ class Run:
         folder = self.space.step(way.name, inputs, lambda partial: self._try(way, protocol, partial))
         record = Rung.parse(json.loads((folder / "rung.json").read_text()), where=str(folder))
         said = json.loads((folder / "predictions.json").read_text())
+        self._check_disk(way)
         self.warnings += said["warnings"]
         if way.kind == "untouched":  # what follows the training of the same model takes as long
             self._after_s = 1.15 * said["after_s"] + _CLOSING_S
@@ -202,15 +205,19 @@ class Run:
             try:
                 record, said = self._measured(way, protocol, folder, part)
             except BudgetError as error:
-                if way.kind != "adapted" or not self._optional(way):
+                if way.kind != "adapted" or not self._others:
                     raise
                 record = self._record(way, part, skipped=error.what)
                 said = {"judged": [], "tested": [], "probed": [], "after_s": 0.0, "warnings": []}
         atomic_write(folder / "rung.json", record.model_copy(update={"bill": part.bill()}).model_dump_json())
         atomic_write(folder / "predictions.json", json.dumps(said))
 
-    def _optional(self, way: Way) -> bool:
-        return self.request.__class__.__name__ == "Fit"
+    def _check_disk(self, way: Way) -> None:
+        """Stop where the run holds more bytes than were declared."""
+        limit, held = self.request.budget.disk, folder_bytes(self.folder)
+        if limit is not None and held > limit:
+            raise BudgetError(f"the run holds {held} bytes after the rung '{way.name}', declared are {limit}",
+                              where=str(self.folder), fix="declare more disk, or name fewer --rungs")
 
     def _measured(self, way: Way, protocol: Protocol, folder: Path, part: Meter) -> tuple[Rung, dict[str, Any]]:
         from scrimp.evaluation.tasks import evaluate

@@ -63,7 +63,7 @@ def test_the_same_command_again_takes_what_is_finished(whole, fit):
 
 
 def test_other_rows_are_another_run(whole, fit):
-    folder, outcome = whole
+    folder, _ = whole
     other = fit(labelled(30, 7), into=folder, test=labelled(16, 100), rungs="untouched,word-counts")
     assert [rung.name for rung in other.rungs] == ["untouched", "word-counts"]
 
@@ -80,6 +80,16 @@ def test_a_budget_too_short_skips_with_the_reason_and_is_kept(fit):
 def test_memory_that_the_model_alone_exceeds_is_told_before(fit):
     with pytest.raises(BudgetError, match="MiB of memory, declared are 100 MiB"):
         fit(labelled(20), budget={"memory": "100MiB"})
+
+
+def test_more_disk_than_declared_is_told(fit):
+    with pytest.raises(BudgetError, match="bytes after the rung 'untouched', declared are 10"):
+        fit(labelled(20), budget={"disk": 10})
+
+
+def test_a_budget_of_tokens_is_kept(fit):
+    outcome = fit(labelled(30), test=labelled(8, 100), budget={"time": "90s", "tokens": 3000})
+    assert 0 < outcome.bill.tokens_backward <= 3000
 
 
 def test_an_unknown_rung_names_the_nearest(fit):

@@ -6,7 +6,8 @@ import pytest
 from scrimp.core.errors import DataError
 from scrimp.planning.material import gather
 
-WORDS = "one two three four five six seven eight nine ten red green blue brown black white small large old new".split()
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "red", "green", "blue", "brown",
+         "black", "white", "small", "large", "old", "new"]
 
 
 def text(i: int) -> str:
