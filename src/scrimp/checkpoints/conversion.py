@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scrimp.checkpoints.validation import WEIGHTS, quiet, refusing
+from scrimp.checkpoints.validation import PICKLED, WEIGHTS, quiet, refusing
 from scrimp.core.assets import cache, digest
 from scrimp.core.errors import ModelError
 from scrimp.core.progress import say
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["convert_gguf", "convert_pickled"]
 
 _FORMAT = 1  # raise it when the same input converts differently, so that old conversions are made anew
-_PICKLED = "pytorch_model*.bin"
 #: byte-level vocabularies whose merges were learned with every digit by itself; transformers splits them as GPT-2's
 _DIGIT_BY_DIGIT = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
 
@@ -111,9 +110,9 @@ def convert_pickled(folder: Path | str) -> Path:
         ModelError: no such file, or one that holds more than tensors.
     """
     folder = Path(folder).absolute()
-    files = sorted(folder.glob(_PICKLED))
+    files = sorted(folder.glob(PICKLED))
     if not files:
-        raise ModelError(f"no {_PICKLED} to convert", where=str(folder))
+        raise ModelError(f"no {PICKLED} to convert", where=str(folder))
     beside = _settings(folder)
     content = {path.name: digest(path) for path in (*files, *beside)}
     return cache().step("converted", {"pickled": content, "format": _FORMAT},

@@ -32,6 +32,9 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 #: largest difference of a logit between the evaluated and the exported model, by the precision of the computation
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 
+#: ways to fill a new adapter that leave the base as it is; PiSSA, OLoRA and others subtract from its weights
+_HARMLESS_STARTS = (True, False, None, "gaussian", "orthogonal")
+_LARGEST_SCALE = 1e6
 _CODE_OR_OTHER_WEIGHTS = ("megatron_config", "layer_replication", "loftq_config", "eva_config", "corda_config")
 
 
@@ -78,7 +81,7 @@ def merge(loaded: Loaded, *, dtype: torch.dtype | None = None) -> Loaded:
 
 
 def _cast(model: Any, dtype: torch.dtype) -> Any:
-    """The parameters alone: ``model.to`` would round buffers too, such as the rotary frequencies, which stay float32."""
+    """The parameters alone: ``model.to`` rounds buffers too, such as the rotary frequencies, which stay float32."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     return model
@@ -118,6 +121,10 @@ def verify_adapter_folder(folder: Path, model: nn.Module | Any) -> dict[str, Any
         raise ModelError(f"'peft_type' is {told.get('peft_type')!r:.40}, and only LORA is read", where=where)
     if refused := [key for key in _CODE_OR_OTHER_WEIGHTS if told.get(key)]:
         raise ModelError(f"'{refused[0]}' is set, which would import code or change the base model", where=where)
+    if told.get("init_lora_weights", True) not in _HARMLESS_STARTS:
+        raise ModelError(f"'init_lora_weights' is {told['init_lora_weights']!r:.40}, which changes the base model",
+                         where=where, fix="convert the adapter to plain LoRA with PEFT")
+    _check_scales(told, where)
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise ModelError(f"there is no {ADAPTER_WEIGHTS}", where=str(folder),
                          fix="ask for the adapter in safetensors; pickled weights are not read")
@@ -130,6 +137,16 @@ def verify_adapter_folder(folder: Path, model: nn.Module | Any) -> dict[str, Any
                              f"the model needs {expected.get(odd[0], 'none')}",
                          fix=f"use the base it was trained on: {str(told.get('base_model_name_or_path'))[:100]}")
     return told
+
+
+def _check_scales(told: dict[str, Any], where: str) -> None:
+    """Every alpha and rank is a plain number: NaN or a text would pass into the logits unseen, or not at all."""
+    for name in ("alpha", "rank"):
+        pattern = told.get(f"{name}_pattern") or {}
+        values = list(pattern.values()) if isinstance(pattern, dict) else [pattern]
+        for value in [told.get("lora_alpha" if name == "alpha" else "r", 8), *values]:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST_SCALE:
+                raise ModelError(f"{name} cannot be {value!r:.40}", where=where)
 
 
 def _expected_tensors(folder: Path, model: nn.Module | Any) -> dict[str, tuple[int, ...]]:
@@ -158,13 +175,14 @@ def load_adapter(loaded: Loaded, folder: Path) -> Loaded:
     Raises:
         ModelError: see `verify_adapter_folder`; or weights that are not finite.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
     verify_adapter_folder(folder, loaded.model)
     with quiet(), refusing("the adapter cannot be loaded", folder):
         model = PeftModel.from_pretrained(loaded.model, str(folder), is_trainable=False)
-    for name, value in model.named_parameters():
-        if "lora_" in name and not bool(value.isfinite().all()):
+        state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    for name, value in state.items():
+        if not bool(value.isfinite().all()):
             raise ModelError(f"'{name}' holds NaN or infinite numbers", where=str(folder))
     return loaded.with_model(model.eval())
 
@@ -190,7 +208,7 @@ def check_export(loaded: Loaded, folder: Path, probes: Sequence[Sequence[int]], 
     """Load ``folder`` from disk and compare its logits on ``probes`` with those of the evaluated ``loaded``.
 
     Args:
-        probes: rows of token ids, not padded; a few that look like the task's.
+        probes: rows of token ids, not padded; a few that look like the task's. Empty ones are passed over.
         tolerance: see `check_parity`; by default that of the precision which ``loaded`` computes in.
 
     Returns:
@@ -199,6 +217,8 @@ def check_export(loaded: Loaded, folder: Path, probes: Sequence[Sequence[int]], 
     Raises:
         GuardError: the export is another model than the one that was evaluated.
     """
+    if not any(probes):
+        raise GuardError("there is nothing to compare the export on", where=str(folder), fix="give rows of token ids")
     precision = next(_body(loaded.model).parameters()).dtype
     again = load_export(folder, loaded.checkpoint, dtype=_stored_dtype(folder, precision))
     return check_parity(logits_of(loaded.model, probes), logits_of(again.model, probes), where=str(folder),
@@ -216,7 +236,7 @@ def logits_of(model: nn.Module | Any, probes: Sequence[Sequence[int]]) -> Tensor
     """Logits (or hidden states, of a model without a head) on each probe alone, float32 [all rows or tokens, C]."""
     was_training, found = model.training, []
     model.eval()
-    for probe in probes:
+    for probe in filter(None, probes):
         ids = torch.tensor([list(probe)], device=next(model.parameters()).device)
         out = model(input_ids=ids, attention_mask=torch.ones_like(ids))
         values = out if isinstance(out, Tensor) else out.logits if "logits" in out else out.last_hidden_state
@@ -233,12 +253,12 @@ def check_parity(before: Tensor, after: Tensor, *, where: str, tolerance: float 
         where: what was exported, for the message.
 
     Raises:
-        GuardError: shapes differ, a value is not finite, or the difference is over ``tolerance``.
+        GuardError: shapes differ or are empty, a value is not finite, or the difference is over ``tolerance``.
     """
-    if before.shape != after.shape:
-        raise GuardError("the exported model has other outputs than the evaluated one", where=where,
+    if before.shape != after.shape or not before.numel():
+        raise GuardError("the exported model has other outputs than the evaluated one, or none", where=where,
                          why=f"{list(after.shape)} against {list(before.shape)}")
-    difference = float((before.float() - after.float()).abs().max()) if before.numel() else 0.0
+    difference = float((before.float() - after.float()).abs().max())
     if not math.isfinite(difference) or difference > tolerance:
         raise GuardError("the exported model is not the one that was evaluated", where=where,
                          why=f"a logit differs by {difference:.4g}, {tolerance:.4g} is tolerated",

@@ -33,8 +33,8 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
         float32 [B, D].
     """
     if pooling == "mean":
-        weights = attention_mask.unsqueeze(-1).float()
-        return (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+        beside = attention_mask.unsqueeze(-1) == 0  # filled and not multiplied, since 0 * NaN is NaN
+        return hidden.float().masked_fill(beside, 0.0).sum(1) / (~beside).sum(1).clamp(min=1)
     mask = attention_mask.long()
     at = mask.argmax(1) if pooling == "cls" else mask.cumsum(1).argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), at].float()

@@ -7,7 +7,10 @@ be random numbers, so a missing tensor is an error and not a warning.
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +27,7 @@ from scrimp.core.workspace import fingerprint
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Checkpoint", "Dtype", "Loaded", "fast_bf16", "load", "resolve"]
@@ -31,6 +35,7 @@ __all__ = ["Checkpoint", "Dtype", "Loaded", "fast_bf16", "load", "resolve"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+_SMALL = 1 << 24  # numbers, such as tables that are computed, which cost nothing much
 _TOKENIZER_FILES = ("tokenizer*.json", "tokenizer*.model", "vocab.*", "merges.txt", "special_tokens_map.json",
                     "added_tokens.json", "chat_template.jinja", "spiece.model", "sentencepiece.bpe.model")
 
@@ -100,13 +105,13 @@ def resolve(name: str | Path) -> Checkpoint:
         ModelError: not found, or not safe or not whole (see `validation.validate`).
         AssetError: an asset that cannot be obtained.
     """
-    text, path = str(name), Path(name).expanduser()
+    text, path = str(name), Path(os.path.expanduser(name))
     assets = {asset.name: asset for asset in known() if asset.kind == "model"}
     if text in assets:
         return _checked(text, obtain(text), assets[text].licence)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike the methods of Path, these never raise, whatever was typed
         return _checked(text, path.absolute())
-    if path.is_file():
+    if os.path.isfile(path):
         return _checked(text, _converted(path))
     if _HUB_ID.fullmatch(text):
         return _checked(text, _from_hub(text))
@@ -115,10 +120,11 @@ def resolve(name: str | Path) -> Checkpoint:
 
 
 def _checked(name: str, folder: Path, licence: str | None = None) -> Checkpoint:
-    if not (folder / CONFIG).exists() and (file := _only_gguf(folder)):
-        folder = convert_gguf(file)
-    kind = validate(folder)
-    return Checkpoint(name, folder, kind, _fingerprint(folder), licence or _stated_licence(folder))
+    with refusing("cannot be read", folder):
+        if not (folder / CONFIG).exists() and (file := _only_gguf(folder)):
+            folder = convert_gguf(file)
+        kind = validate(folder)
+        return Checkpoint(name, folder, kind, _fingerprint(folder), licence or _stated_licence(folder))
 
 
 def _only_gguf(folder: Path) -> Path | None:
@@ -217,12 +223,28 @@ def _model(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[PreTrainedModel,
 
     config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
     cls: Any = (MODEL_FOR_CAUSAL_LM_MAPPING if checkpoint.kind == "causal" else MODEL_MAPPING)[type(config)]
-    pooled = "add_pooling_layer" in inspect.signature(cls).parameters
+    pooling = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(cls).parameters else {}
+    _check_room(checkpoint, config, lambda: cls(config, **pooling))
     return cls.from_pretrained(
         checkpoint.path, config=config, dtype=dtype, local_files_only=True, use_safetensors=True,
         # said here, since a config could name an implementation to be fetched
         attn_implementation="sdpa" if cls._supports_sdpa else "eager",
-        output_loading_info=True, **({"add_pooling_layer": False} if pooled else {}))
+        output_loading_info=True, **pooling)
+
+
+def _check_room(checkpoint: Checkpoint, config: Any, make: Callable[[], nn.Module]) -> None:
+    """Refuse settings that make a far larger model than the files hold, before memory is taken for it."""
+    import torch
+
+    stored = tensors(weight_files(checkpoint.path))
+    held, needed = sum(math.prod(shape) for _, shape in stored.values()), math.inf
+    if getattr(config.get_text_config(), "num_hidden_layers", 0) <= len(stored):
+        with torch.device("meta"):
+            model = make()
+        needed = sum(value.numel() for value in (*model.parameters(), *model.buffers()))
+    if needed > 2 * held + _SMALL:
+        raise ModelError("the config describes a far larger model than the weights hold", where=str(checkpoint.path),
+                         why=f"{needed:.3g} numbers against {held:.3g}", fix="take the folder as its authors published it")
 
 
 def _check_complete(checkpoint: Checkpoint, model: PreTrainedModel, report: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ headers say, its index must name nothing outside, and code in it is refused or i
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +16,13 @@ from typing import Any, Literal
 
 from scrimp.core.errors import ModelError, ScrimpError, nearest
 
-__all__ = ["CONFIG", "INDEX", "WEIGHTS", "Kind", "quiet", "read_object", "refusing", "tensors", "validate",
+__all__ = ["CONFIG", "INDEX", "PICKLED", "WEIGHTS", "Kind", "quiet", "read_object", "refusing", "tensors", "validate",
            "weight_files"]
 
 Kind = Literal["causal", "encoder"]
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PICKLED = "pytorch_model*.bin"  # can be converted
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
                "sentencepiece.bpe.model")
@@ -112,8 +114,8 @@ def _kind(config: dict[str, Any], where: Path) -> Kind:
         if config.get("auto_map"):
             raise ModelError("the model needs code of its own, and code in a model folder is never run",
                              where=str(where), fix="take a model whose architecture transformers has built in")
-        raise ModelError(f"the architecture '{model_type}' is unknown", where=str(where),
-                         why=nearest(model_type, CONFIG_MAPPING_NAMES, limit=0))
+        raise ModelError(f"the architecture '{model_type:.60}' is unknown", where=str(where),
+                         why=nearest(model_type[:60], CONFIG_MAPPING_NAMES, limit=0))
     for key, why in _FORBIDDEN.items():
         if config.get(key):
             raise ModelError(f"'{key}' is set", where=str(where), why=why)
@@ -156,9 +158,15 @@ def weight_files(folder: Path) -> list[Path]:
     pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
     if pickled:
         raise ModelError("the weights are pickled, and unpickling can run code", where=str(folder / pickled[0]),
-                         fix="convert them once, as plain tensors: python -c \"from scrimp.checkpoints.conversion "
-                             f"import convert_pickled; print(convert_pickled({str(folder)!r}))\"")
+                         fix=_how_to_convert(folder))
     raise ModelError(f"no weights: neither {WEIGHTS} nor {INDEX}", where=str(folder))
+
+
+def _how_to_convert(folder: Path) -> str:
+    if not any(folder.glob(PICKLED)):
+        return "take the model in safetensors"
+    command = f"from scrimp.checkpoints.conversion import convert_pickled; print(convert_pickled({str(folder)!r}))"
+    return f"convert them once, as plain tensors: python -c {shlex.quote(command)}"
 
 
 def _shards(folder: Path) -> list[Path]:

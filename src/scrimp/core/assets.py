@@ -18,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, distribution
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
+from filelock import FileLock
 
 from scrimp.core.errors import AssetError, WorkspaceError, nearest
 from scrimp.core.options import Options
@@ -41,6 +43,8 @@ HUB_IGNORED = ("onnx/*", "openvino/*", "original/*", "consolidated*")
 _RECORD = "asset.json"
 _HUB_TIMEOUT_S = 10.0
 _PIP_TIMEOUT_S = 1800.0
+#: what the standard library raises on archives that are damaged, encrypted or packed in a way unknown to it
+_UNREADABLE = (OSError, KeyError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 
 
 class Member(Options):
@@ -111,10 +115,13 @@ def obtain(name: str, *, offline: bool = False) -> Path:
     """
     asset = _lookup(name)
     folder = _filled(asset, offline)
-    if not _whole(folder):
-        say(f"{name} in the cache is damaged; obtaining it again")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder = _filled(asset, offline)
+    if _whole(folder):
+        return folder
+    with FileLock(folder.with_name(f".{folder.name}.mending.lock")):
+        if not _whole(folder):  # still: another process may have mended it in the meantime
+            say(f"{name} in the cache is damaged; obtaining it again")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder = _filled(asset, offline)
     return folder
 
 
@@ -253,7 +260,7 @@ def _place(folder: Path, name: str, source: Member, read: Callable[[str], bytes]
     """Write one file under the table's name for it, if its content is the table's."""
     try:
         content = read(source.member)
-    except (OSError, KeyError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise _Unavailable(f"{source.member} cannot be read ({_first_line(error)})") from None
     if fingerprint(content) != source.sha256:
         raise _Unavailable(f"{source.member} fails its checksum")
