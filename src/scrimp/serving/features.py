@@ -150,8 +150,7 @@ class FrozenHead(Predictor):
             DataError: with fewer than two labels.
         """
         features = _normalised(embed_texts(loaded, texts, max_tokens=max_tokens, meter=meter, cache=cache))
-        centre = features.mean(axis=0) if len(features) else features.sum(axis=0)
-        spread = np.full_like(centre, max(float(features.std(axis=0).mean()) if len(features) else 1.0, 1e-6))
+        centre, spread = _standard(features)
         head = fit_linear_head((features - centre) / spread, labels, seed=seed)
         return cls(loaded, head, centre, spread, max_tokens=max_tokens, cache=cache)
 
@@ -204,6 +203,18 @@ class LabelNames(Predictor):
         settings = manifest.positive("max_tokens")
         loaded = load(manifest.needed(checkpoint), dtype=manifest.dtype)
         return cls(loaded, manifest.labels, max_tokens=int(settings["max_tokens"]))
+
+
+def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is subtracted and divided by, both [D], so that dimensions count alike and rows are about one long.
+
+    A dimension that does not vary is divided by the mean spread: in a few rows that may be chance.
+    """
+    if not len(features):
+        raise DataError("there are no texts to learn from")
+    spread = features.std(axis=0)
+    typical = float(spread.mean()) or 1.0
+    return features.mean(axis=0), np.where(spread > typical / 1000, spread, typical) * np.sqrt(features.shape[1])
 
 
 def _normalised(vectors: np.ndarray) -> np.ndarray:

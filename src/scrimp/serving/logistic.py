@@ -13,10 +13,10 @@ from scrimp.core.errors import DataError
 
 __all__ = ["LinearHead", "fit_linear_head"]
 
-_STRENGTHS = (0.03, 0.3, 3.0, 30.0, 300.0)
+_STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)  # for features whose rows are about one long
 _FOLDS = 5
 _MOST_FOR_CHOICE = 1000  # rows on which the strength is chosen: it hardly moves beyond
-_WORST_NATS = np.log(1e-6)  # of a label that a fold did not see
+_LEAST_SHARE = 1e-6  # what a label counts that a fold did not see
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LinearHead:
 
 
 def fit_linear_head(features: Any, labels: Sequence[str], *, seed: int) -> LinearHead:
-    """Fit on dense or sparse features [N, D].
+    """Fit on dense or sparse features [N, D], rows about one long.
 
     The strength is the one with the best out-of-fold log-likelihood; a label with a single row counts in it as one that
     cannot be foreseen.
@@ -87,6 +87,6 @@ def _folds(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]
 def _likelihood(strength: float, features: Any, labels: np.ndarray, learn: np.ndarray, judge: np.ndarray) -> float:
     fitted = _regression(strength).fit(features[learn], labels[learn])
     place = {label: i for i, label in enumerate(fitted.classes_)}
-    likely = fitted.predict_log_proba(features[judge])
-    seen = [likely[row, place[label]] if label in place else _WORST_NATS for row, label in enumerate(labels[judge])]
-    return float(np.mean(np.maximum(seen, _WORST_NATS)))
+    likely = fitted.predict_proba(features[judge])
+    seen = [likely[row, place[label]] if label in place else 0.0 for row, label in enumerate(labels[judge])]
+    return float(np.mean(np.log(np.maximum(seen, _LEAST_SHARE))))

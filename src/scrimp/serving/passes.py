@@ -11,7 +11,6 @@ from torch import nn
 
 from scrimp.core.budget import Meter
 from scrimp.examples.batching import micro_batches
-from scrimp.tuning.adapters import compute_dtype
 
 __all__ = ["MICRO_TOKENS", "by_length", "charge", "evaluating", "padded", "positions_of",
            "rows_for_logits"]

@@ -200,16 +200,10 @@ def _tree_logits(loaded: Any, rests: list[list[int]], trie: Trie, prefix: Any, b
     cache = copy.deepcopy(prefix)
     if cache is not None:
         cache.batch_repeat_interleave(len(rests))
-    mask = _tree_mask(real.bool(), trie, before, _computing(model))
+    mask = _tree_mask(real.bool(), trie, before, model.dtype)
     kept = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
                  use_cache=cache is not None, logits_to_keep=nodes + 1).logits
     return kept[:, -(nodes + 1):]
-
-
-def _computing(model: Any) -> torch.dtype:
-    """The type that attention is computed in."""
-    kind = model.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
 
 
 def _tree_mask(real: torch.Tensor, trie: Trie, before: int, dtype: torch.dtype) -> torch.Tensor:

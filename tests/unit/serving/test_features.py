@@ -97,6 +97,6 @@ def test_two_labels_give_the_probabilities_of_scikit_learn():
 
 def test_noise_is_punished_and_signal_is_not():
     features, labels = blobs({"a": 30, "b": 30, "c": 30})
-    clear = fit_linear_head(features, labels, seed=0)
+    clear = fit_linear_head(features / 10, labels, seed=0)
     noise = fit_linear_head(np.random.default_rng(0).normal(size=(90, 8)), labels, seed=0)
     assert noise.strength < clear.strength
