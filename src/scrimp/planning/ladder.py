@@ -11,20 +11,20 @@ import math
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrimp.core.budget import Bill, Budget, Meter
-from scrimp.core.errors import BudgetError, GuardError, OptionError, nearest
+from scrimp.core.errors import BudgetError, OptionError, nearest
 from scrimp.core.interrupts import graceful
 from scrimp.core.ledger import Ledger, environment
 from scrimp.core.progress import say
 from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, folder_bytes
-from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Retention, Rung, Sample, Score
+from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
 from scrimp.examples.records import Examples, Layout
+from scrimp.planning.findings import Climbed, outcome, parity_rows
 from scrimp.planning.material import Material, gather
-from scrimp.planning.protocol import Protocol, choose, out_of_part
+from scrimp.planning.protocol import Protocol, choose, everything, held_out, out_of_part
 from scrimp.planning.rungs import (
     Base,
     FrozenRung,
@@ -48,8 +48,6 @@ _TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's pred
 _LEAST_TEST_ROWS = 50
 _LEAST_TRAINING_S = 3.0
 _CHEAP_RUNGS_S = 8.0
-_PARITY_ROWS = 8
-_SAMPLES = 12
 
 
 def climb(request: Any) -> Outcome:
@@ -76,9 +74,9 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome]) -> Outcome:
         run = Run(request, material, base, folder, meter)
         run.parts["reading"] = reading.bill()
         with graceful():
-            outcome = do(run)
-        outcome.save(folder / "scores.json")
-        run.ledger.write("finished", winner=outcome.winner, **outcome.bill.model_dump())
+            found = do(run)
+        found.save(folder / "scores.json")
+        run.ledger.write("finished", winner=found.winner, **found.bill.model_dump())
         shutil.rmtree(folder / "parts", ignore_errors=True)
 
     done = Workspace(request.workspace).step(kind, inputs, make)
@@ -99,22 +97,11 @@ def _deliver(done: Path, request: Any) -> Outcome:
     atomic_write(out / "ledger.jsonl", (done / "ledger.jsonl").read_bytes())
     where = shlex.quote(str(out))
     rows = next((shlex.quote(s) for s in (request.test, request.data) if isinstance(s, str)), "FILE")
-    outcome = Outcome.load(done / "scores.json").model_copy(update={
+    found = Outcome.load(done / "scores.json").model_copy(update={
         "reproduce": f"scrimp run {shlex.quote(str(out / 'recipe.yaml'))} --out AGAIN",
         "predict": f"scrimp predict {where} {rows}"})
-    outcome.save(out / "scores.json")
-    return outcome
-
-
-@dataclass(frozen=True)
-class Climbed:
-    """A rung that was tried: its record, and its predictions of the judged, the test and the parity check's rows."""
-
-    record: Rung
-    judged: list[Prediction]
-    tested: list[Prediction]
-    probed: list[Prediction]
-    folder: Path
+    found.save(out / "scores.json")
+    return found
 
 
 class Run:
@@ -136,7 +123,7 @@ class Run:
         self.space = Workspace(folder / "parts")
         self.warnings = list(material.warnings)
         self.parts: dict[str, Bill] = {}
-        self.train, self.test, self._origin = material.train, material.test, material.test_origin
+        self.train, self.test, self.test_origin = material.train, material.test, material.test_origin
         self.base = Base(checkpoint, self.train, instruction=request.instruction)
         self.metric = _metric(request.metric, self.train.layout)
         self._others = False  # whether there are other ways, so that one that does not fit the budget can be skipped
@@ -159,21 +146,24 @@ class Run:
         protocol = self._protocol(tuned if tuned in ways else None)
         climbed = [self._climb(way, protocol) for way in ways]
         winner = self._choose(climbed)
-        return self._outcome(climbed, winner, f"best {self.metric} by {protocol.words}")
+        return outcome(self, climbed, winner, f"best {self.metric} by {protocol.words}")
 
     def spelt_out(self) -> Outcome:
         """The untouched model, and the one tuning that the person asked for."""
         from scrimp.tuning.plan import TunePlan
 
         self._inspect()
-        method = {"seed": self.request.seed, **self.request.method}
-        tuned = TunedRung(self.base, TunePlan.parse(method, where="tune"), ledger=self.ledger)
+        plan = TunePlan.parse({"seed": self.request.seed, **self.request.method}, where="tune")
+        protocol = everything(self.train)
+        validation = None
+        if plan.options.patience is not None or plan.options.validate_every is not None:
+            protocol = held_out(self.train, self.request.seed)
+            validation = self.train.subset(protocol.judged)
+        tuned = TunedRung(self.base, plan, ledger=self.ledger, validation=validation)
         ways: list[Way] = [UntouchedRung(self.base), tuned]
         self._size_test(ways)
-        everything = tuple(range(len(self.train)))
-        protocol = Protocol(((everything, ()),), refit=False, words="none: it was asked for by name")
         climbed = [self._climb(way, protocol) for way in ways]
-        return self._outcome(climbed, climbed[-1], "asked for by name")
+        return outcome(self, climbed, climbed[-1], f"asked for by name; judged by {protocol.words}")
 
     def _controls(self) -> list[Way]:
         if self.train.layout is not Layout.LABEL:
@@ -245,7 +235,7 @@ class Run:
             tested = evaluate(predictor, self.test, meter=part) if self.test is not None else None
             retention = self._retention(way, part)
             predictor.save(folder / "model")
-            probed = predictor.predict(self._parity_rows(), meter=part)
+            probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
         validation = self._score(judged, [self.train[i] for i in protocol.judged])
         record = self._record(way, part, validation=validation, test=_main_first(tested, self.metric),
                               retention=retention, ship_bytes=folder_bytes(folder / "model"))
@@ -299,7 +289,7 @@ class Run:
             if most < len(self.test):
                 whole = len(self.test)
                 self.test = _few(self.test, most, self.request.seed)
-                self._origin = f"{self.material.test_origin}; {most} of the {whole}, drawn to fit the budget"
+                self.test_origin = f"{self.material.test_origin}; {most} of the {whole}, drawn to fit the budget"
                 self.warnings.append(f"the scores are of {most} of the {whole} test rows, as many as the budget "
                                      "allows; `scrimp evaluate` measures on all")
         tests = len(self.test) if self.test is not None else 0
@@ -369,102 +359,6 @@ class Run:
             self.looked = inspect(self.train, self.base.template, self.base.loaded.tokenizer, rows=3)
         self.parts["looking"] = part.bill()
 
-    def _outcome(self, climbed: Sequence[Climbed], winner: Climbed, why: str) -> Outcome:
-        """The whole record; the winner's model is put in place and compared with what was evaluated."""
-        self._hand_over(winner)
-        before = next((one for one in climbed if one.record.kind == "untouched"), None)
-        return Outcome(
-            asked=self._asked(), data=self._summary(), rungs=tuple(one.record for one in climbed),
-            winner=winner.record.name, why=why, budget=self.request.budget.model_dump(exclude_none=True),
-            bill=self.meter.bill(), parts=self.parts, labels=self.train.labels,
-            confusion=self._confusion(winner), samples=self._samples(before, winner),
-            gains=self._gains(winner, climbed), warnings=tuple(dict.fromkeys(self.warnings)),
-            environment=environment(), reproduce="", predict="")
-
-    def _hand_over(self, winner: Climbed) -> None:
-        """Copy the winner's model and check that, loaded from disk, it predicts what was evaluated."""
-        from scrimp.serving.predictors import load_predictor
-
-        target = self.folder / "model"
-        with atomic_folder(target) as folder:
-            shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
-            atomic_write(folder / "README.md", self._card(winner.record, folder))
-        again = load_predictor(target).predict(self._parity_rows(), meter=self.meter)
-        for now, then in zip(again, winner.probed, strict=True):
-            if not _same(now, then):
-                raise GuardError("the saved model predicts something else than the one that was evaluated",
-                                 where=str(target), why=f"evaluated: {then}; loaded from disk: {now}",
-                                 fix="this is a defect of scrimp; please report it with the ledger")
-
-    def _parity_rows(self) -> Sequence[Any]:
-        """A few rows on which a model must say the same before it is saved and after it is loaded."""
-        return (self.test if self.test is not None else self.train).rows[:_PARITY_ROWS]
-
-    def _card(self, record: Rung, folder: Path) -> str:
-        from scrimp.checkpoints.cards import card
-
-        checkpoint = self.base.checkpoint
-        loads = None
-        if record.kind == "adapted" and (folder / "adapter_config.json").exists():
-            loads = "adapter" if self.base.causal else "pooled"
-        return card({
-            "name": record.title, "base": checkpoint.name if record.kind != "control" else None,
-            "licence": checkpoint.licence, "data": self.train.fingerprint, "rows": len(self.train),
-            "recipe": record.chosen, "budget": self.request.budget.model_dump(exclude_none=True),
-            "scores": record.test or (record.validation,), "retention": record.retention,
-            "warnings": self.warnings, "loads": loads,
-        })
-
-    def _asked(self) -> dict[str, Any]:
-        return {"data": _named(self.request.data), "test": _named(self.request.test), "model": self.request.model,
-                "budget": self.request.budget.model_dump(exclude_none=True), "seed": self.request.seed,
-                "instruction": self.request.instruction, "metric": self.metric}
-
-    def _summary(self) -> DataSummary:
-        looked, train = self.looked, self.train
-        counts = dict.fromkeys(train.labels, 0)
-        for row in train.rows if train.labels else ():
-            counts[row["label"]] += 1
-        return DataSummary(
-            train_rows=len(train), validation_rows=0, test_rows=len(self.test) if self.test is not None else 0,
-            test_origin=self._origin, layout=str(train.layout), layout_reason=train.layout_reason, labels=counts,
-            duplicates=self.material.duplicates, leaked=self.material.leaked, tokens=looked.tokens,
-            trained_tokens=looked.trained_tokens, longest=looked.longest, truncated=looked.truncated,
-            inspected=tuple(InspectedRow(source=r.source, tokens=r.tokens, trained=r.trained) for r in looked.rows))
-
-    def _confusion(self, winner: Climbed) -> tuple[tuple[int, ...], ...]:
-        from scrimp.evaluation.tasks import confusion
-
-        if self.test is None or not self.train.labels:
-            return ()
-        table = confusion(winner.tested, self.test, self.train.labels)
-        return tuple(tuple(int(count) for count in row) for row in table)
-
-    def _gains(self, winner: Climbed, climbed: Sequence[Climbed]) -> tuple[Gain, ...]:
-        """The winner against each other rung on the same test rows."""
-        from scrimp.core.registry import build
-
-        if self.test is None:
-            return ()
-        metric = build("metric", self.metric)
-        found = [(one, metric.compare(one.tested, winner.tested, self.test.rows))
-                 for one in climbed if one is not winner and one.tested]
-        return tuple(Gain(over=one.record.name, **gain.model_dump()) for one, gain in found)
-
-    def _samples(self, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:
-        """Some test rows, those first where the tuned model says something else than the untouched one."""
-        if self.test is None or self.train.layout is Layout.TEXT:
-            return ()
-        said = [_answer(p) for p in winner.tested]
-        was = [_answer(p) for p in before.tested] if before and before.tested else [None] * len(said)
-        order = sorted(range(len(said)), key=lambda i: said[i] == was[i])[:_SAMPLES]
-        found = []
-        for i in order:
-            asked, target = self.base.template.shown(self.test[i])
-            found.append(Sample(input=asked, target=target, before=was[i], after=said[i],
-                                right=said[i].strip() == target.strip()))
-        return tuple(found)
-
     def _test_fingerprint(self) -> str | None:
         return self.test.fingerprint if self.test is not None else None
 
@@ -503,21 +397,3 @@ def _few(examples: Examples, most: int, seed: int) -> Examples:
     if len(examples) <= most:
         return examples
     return examples.subset(sorted(random.Random(seed).sample(range(len(examples)), most)))
-
-
-def _named(source: Any) -> str | None:
-    """The source's name, if it has one."""
-    return source if isinstance(source, str) else None
-
-
-def _answer(prediction: Prediction) -> str:
-    return str(prediction["label"] if "label" in prediction else prediction["text"])
-
-
-def _same(now: Prediction, then: Prediction, tolerance: float = 1e-3) -> bool:
-    """Whether two predictions agree: texts to the letter, probabilities and losses within ``tolerance``."""
-    if "scores" in now and "scores" in then:
-        return all(abs(now["scores"][k] - then["scores"][k]) <= tolerance for k in then["scores"])
-    if "loss" in then:
-        return abs(now["loss"] - then["loss"]) <= tolerance * max(1.0, abs(then["loss"]))
-    return _answer(now) == _answer(then)

@@ -9,7 +9,7 @@ from typing import Any
 from scrimp.examples import splits
 from scrimp.examples.records import Examples
 
-__all__ = ["Protocol", "choose"]
+__all__ = ["Protocol", "choose", "everything", "held_out", "out_of_part"]
 
 _MOST_FOLDED = 1000
 _MOST_HELD_OUT = 400
@@ -56,9 +56,12 @@ def choose(train: Examples, *, seconds: Callable[[int], float], left_s: float, j
         for k in _FOLDS:
             if k <= total // 2 and seconds(total) * k + judge_s * total <= left_s:
                 return _folded(train, k, seed)
-    if total < 10:
-        return Protocol(((tuple(range(total)), ()),), refit=False, words="no judgement: fewer than ten rows")
-    return _held_out(train, seed)
+    return held_out(train, seed) if total >= 10 else everything(train)
+
+
+def everything(train: Examples) -> Protocol:
+    """Train on all rows and judge on none."""
+    return Protocol(((tuple(range(len(train))), ()),), refit=False, words="the test alone: all rows were trained on")
 
 
 def _folded(train: Examples, k: int, seed: int) -> Protocol:
@@ -67,7 +70,8 @@ def _folded(train: Examples, k: int, seed: int) -> Protocol:
                     words=f"{k}-fold cross-validation on the {len(train)} training rows")
 
 
-def _held_out(train: Examples, seed: int) -> Protocol:
+def held_out(train: Examples, seed: int) -> Protocol:
+    """Judge all on the same part of the rows; it is trained on by none."""
     share = min(_HELD_OUT, _MOST_HELD_OUT / len(train))
     learned, judged = (_positions(train, side) for side in splits.split(train, share, seed=seed))
     return Protocol(((tuple(learned), tuple(judged)),), refit=False,

@@ -7,6 +7,7 @@ for free text, and the untouched model everywhere.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -166,12 +167,13 @@ class TunedRung(Rung):
     Args:
         base: the model; its adapter is attached once and set back to its start before every fit.
         plan: the five choices of tuning.
+        validation: rows by whose loss training stops early and the best weights are kept; None trains to the end.
     """
 
     kind = "adapted"
 
-    def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger) -> None:
-        self.base, self.plan, self._ledger = base, plan, ledger
+    def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger, validation: Examples | None = None) -> None:
+        self.base, self.plan, self._ledger, self._validation = base, plan, ledger, validation
         self.name = plan.adapter.name
         self.curve: tuple[CurvePoint, ...] = ()
         self.warnings: list[str] = []
@@ -227,9 +229,19 @@ class TunedRung(Rung):
 
         load_trainable_state(self.model, self._start)
         result = self.plan.train(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, folder=folder,
-                                 meter=meter, ledger=self._ledger)
+                                 meter=meter, ledger=self._ledger, validate=self._validator(meter))
         self.curve, self.warnings = result.curve, list(result.warnings)
         return asked(self.base, tuned=self.model)
+
+
+    def _validator(self, meter: Meter) -> Callable[[], float] | None:
+        from scrimp.tuning.validation import mean_loss
+
+        if self._validation is None:
+            return None
+        encoded, plan = self.base.encode(self._validation), self.plan
+        return lambda: mean_loss(self.model, encoded, objective=plan.objective, pad_id=self.base.loaded.pad_id,
+                                 micro_tokens=plan.options.micro_tokens, meter=meter)
 
 
 def _columns(train: Examples) -> tuple[list[str], list[str]]:

@@ -130,3 +130,13 @@ def test_an_encoder_is_tuned_under_a_head(fit, encoder_folder):
     outcome = fit(labelled(30), test=labelled(10, 100), model=str(encoder_folder))
     assert [rung.name for rung in outcome.rungs] == ["untouched", "word-counts", "frozen-features", "lora"]
     assert outcome.rungs[-1].retention.higher_is_better
+
+
+def test_patience_holds_rows_out_and_stops_early(tmp_path, causal_folder):
+    outcome = scrimp.tune(labelled(40), out=tmp_path / "run", workspace=tmp_path / "space", model=str(causal_folder),
+                          rank=2, epochs=40, learning_rate=3e-2, patience=2)
+    curve = outcome.best.curve
+    assert outcome.best.validation.n == 8
+    assert len(curve) < 40 * 4
+    measured = [point.validation for point in curve if point.validation is not None]
+    assert min(measured) not in measured[-2:]

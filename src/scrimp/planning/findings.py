@@ -1,0 +1,157 @@
+"""What a run came to: the winner put in place and checked, and everything that was found in one record."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scrimp.core.errors import GuardError
+from scrimp.core.ledger import environment
+from scrimp.core.workspace import atomic_folder, atomic_write
+from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Rung, Sample
+from scrimp.examples.records import Examples, Layout
+
+if TYPE_CHECKING:
+    from scrimp.planning.ladder import Run
+    from scrimp.serving.predictors import Prediction
+
+__all__ = ["Climbed", "outcome", "parity_rows"]
+
+_PARITY_ROWS = 8
+_SAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A rung that was tried: its record, and its predictions of the judged, the test and the parity check's rows."""
+
+    record: Rung
+    judged: list[Prediction]
+    tested: list[Prediction]
+    probed: list[Prediction]
+    folder: Path
+
+
+def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str) -> Outcome:
+    """The whole record of ``run``, its winner's model in place.
+
+    Raises:
+        GuardError: if the winner, loaded from disk, predicts something else than what was evaluated.
+    """
+    _hand_over(run, winner)
+    before = next((one for one in climbed if one.record.kind == "untouched"), None)
+    return Outcome(
+        asked=_asked(run), data=_summary(run, winner), rungs=tuple(one.record for one in climbed),
+        winner=winner.record.name, why=why, gains=_gains(run, winner, climbed),
+        budget=run.request.budget.model_dump(exclude_none=True), bill=run.meter.bill(), parts=run.parts,
+        labels=run.train.labels, confusion=_confusion(run, winner), samples=_samples(run, before, winner),
+        warnings=tuple(dict.fromkeys(run.warnings)), environment=environment(), reproduce="", predict="")
+
+
+def parity_rows(train: Examples, test: Examples | None) -> Sequence[Any]:
+    """A few rows on which a model must say the same before it is saved and after it is loaded."""
+    return (test if test is not None else train).rows[:_PARITY_ROWS]
+
+
+def _hand_over(run: Run, winner: Climbed) -> None:
+    """Copy the winner's model and check that, loaded from disk, it predicts what was evaluated."""
+    from scrimp.serving.predictors import load_predictor
+
+    target = run.folder / "model"
+    with atomic_folder(target) as folder:
+        shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
+        atomic_write(folder / "README.md", _card(run, winner.record, folder))
+    again = load_predictor(target).predict(parity_rows(run.train, run.test), meter=run.meter)
+    for now, then in zip(again, winner.probed, strict=True):
+        if not _same(now, then):
+            raise GuardError("the saved model predicts something else than the one that was evaluated",
+                             where=str(target), why=f"evaluated: {then}; loaded from disk: {now}",
+                             fix="this is a defect of scrimp; please report it with the ledger")
+
+
+def _same(now: Prediction, then: Prediction, tolerance: float = 1e-3) -> bool:
+    """Whether two predictions agree: texts to the letter, probabilities and losses within ``tolerance``."""
+    if "scores" in now and "scores" in then:
+        return all(abs(now["scores"][k] - then["scores"][k]) <= tolerance for k in then["scores"])
+    if "loss" in then:
+        return abs(now["loss"] - then["loss"]) <= tolerance * max(1.0, abs(then["loss"]))
+    return _answer(now) == _answer(then)
+
+
+def _answer(prediction: Prediction) -> str:
+    return str(prediction["label"] if "label" in prediction else prediction["text"])
+
+
+def _card(run: Run, record: Rung, folder: Path) -> str:
+    from scrimp.checkpoints.cards import card
+
+    loads = None
+    if record.kind == "adapted" and (folder / "adapter_config.json").exists():
+        loads = "adapter" if run.base.causal else "pooled"
+    return card({
+        "name": record.title, "base": run.base.checkpoint.name if record.kind != "control" else None,
+        "licence": run.base.checkpoint.licence, "data": run.train.fingerprint, "rows": len(run.train),
+        "recipe": record.chosen, "budget": run.request.budget.model_dump(exclude_none=True),
+        "scores": record.test or (record.validation,), "retention": record.retention, "warnings": run.warnings,
+        "loads": loads,
+    })
+
+
+def _asked(run: Run) -> dict[str, Any]:
+    request = run.request
+    named = {key: value if isinstance(value, str) else None
+             for key, value in (("data", request.data), ("test", request.test))}
+    return {**named, "model": request.model, "budget": request.budget.model_dump(exclude_none=True),
+            "seed": request.seed, "instruction": request.instruction, "metric": run.metric}
+
+
+def _summary(run: Run, winner: Climbed) -> DataSummary:
+    looked, train = run.looked, run.train
+    counts = dict.fromkeys(train.labels, 0)
+    for row in train.rows if train.labels else ():
+        counts[row["label"]] += 1
+    return DataSummary(
+        train_rows=len(train), validation_rows=len(winner.judged),
+        test_rows=len(run.test) if run.test is not None else 0, test_origin=run.test_origin, layout=str(train.layout),
+        layout_reason=train.layout_reason, labels=counts, duplicates=run.material.duplicates,
+        leaked=run.material.leaked, tokens=looked.tokens, trained_tokens=looked.trained_tokens, longest=looked.longest,
+        truncated=looked.truncated,
+        inspected=tuple(InspectedRow(source=r.source, tokens=r.tokens, trained=r.trained) for r in looked.rows))
+
+
+def _confusion(run: Run, winner: Climbed) -> tuple[tuple[int, ...], ...]:
+    from scrimp.evaluation.tasks import confusion
+
+    if run.test is None or not run.train.labels:
+        return ()
+    table = confusion(winner.tested, run.test, run.train.labels)
+    return tuple(tuple(int(count) for count in row) for row in table)
+
+
+def _gains(run: Run, winner: Climbed, climbed: Sequence[Climbed]) -> tuple[Gain, ...]:
+    """The winner against each other rung on the same test rows."""
+    from scrimp.core.registry import build
+
+    if run.test is None:
+        return ()
+    metric = build("metric", run.metric)
+    found = [(one, metric.compare(one.tested, winner.tested, run.test.rows))
+             for one in climbed if one is not winner and one.tested]
+    return tuple(Gain(over=one.record.name, **gain.model_dump()) for one, gain in found)
+
+
+def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:
+    """Some test rows, those first where the winner says something else than the untouched model."""
+    if run.test is None or run.train.layout is Layout.TEXT:
+        return ()
+    said = [_answer(p) for p in winner.tested]
+    was = [_answer(p) for p in before.tested] if before and before.tested else [None] * len(said)
+    found = []
+    for i in sorted(range(len(said)), key=lambda i: said[i] == was[i])[:_SAMPLES]:
+        asked, target = run.base.template.shown(run.test[i])
+        found.append(Sample(input=asked, target=target, before=was[i], after=said[i],
+                            right=said[i].strip() == target.strip()))
+    return tuple(found)
