@@ -13,7 +13,8 @@ def assets(tmp_path, monkeypatch):
     folder = tmp_path / "asset"
     folder.mkdir()
     rated = [f"{n}\t{(-1) ** n * (n % 4)}\tsentence {n} é" for n in range(200)]
-    (folder / "movieReviewSnippets_GroundTruth.txt").write_bytes("\n".join(rated).encode() + b"\n201\t1.0\tbad \xff byte\n")
+    written = "\n".join(rated).encode() + b"\n201\t1.0\tbad \xff byte\n"
+    (folder / "movieReviewSnippets_GroundTruth.txt").write_bytes(written)
     head = "category\ttext\nd\tstring\nclass\tmeta\n"
     for part, first in (("train", 0), ("test", 500)):
         posts = "".join(f'sci.{"ab"[n % 2]}\t"post {n}\nwith ""lines"""\n' for n in range(first, first + 40))
