@@ -100,6 +100,8 @@ def check_ids(encoded: Sequence[Encoded], template: Template, tokenizer: Any) ->
     if doubled:
         raise GuardError(f"row {doubled[0] + 1} begins with two begin tokens",
                          why="both the template and the tokenizer write one", fix="let only one of them write it")
+    if not template.ends:
+        return []
     end = template.end(tokenizer)
     if any(token == end and learned for one in encoded for token, learned in zip(one.ids, one.trained, strict=True)):
         return []

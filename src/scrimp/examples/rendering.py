@@ -61,7 +61,7 @@ def end_id(tokenizer: Any) -> int:
 
 
 def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, style: Style,
-           tools: Sequence[Any] | None = None) -> tuple[list[int], list[bool]]:
+           tools: Sequence[Any] | None = None, *, ends: bool = True) -> tuple[list[int], list[bool]]:
     """Ids of a conversation, and which are to be learned: every answer of the assistant with its end token.
 
     A conversation that ends with another's message ends with the beginning of the assistant's next turn.
@@ -72,6 +72,7 @@ def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, style: Style,
         style: ``chat`` writes as the tokenizer's chat template does, ``plain`` as ``User:``, ``Assistant:``, ``form``
             as what was asked and ``Label:``.
         tools: handed to the chat template.
+        ends: whether the answer to a form is closed by the end token.
 
     Raises:
         GuardError: if the template contradicts itself or gives an answer no end token.
@@ -82,7 +83,8 @@ def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, style: Style,
     if style == "chat":
         ids, pieces = [], _chat_pieces(safe, safe_tools, tokenizer)
     else:
-        ids, pieces = begins(tokenizer), (_plain_pieces if style == "plain" else _form_pieces)(safe, tokenizer)
+        ids = begins(tokenizer)
+        pieces = _plain_pieces(safe, tokenizer) if style == "plain" else _form_pieces(safe, tokenizer, ends)
     trained = [False] * len(ids)
     for text, learned in pieces:
         piece = hidden.ids(text)
@@ -231,9 +233,9 @@ def _plain_pieces(messages: list[dict[str, Any]], tokenizer: Any) -> Iterator[tu
         yield f"{before}Assistant:\n", False
 
 
-def _form_pieces(messages: list[dict[str, Any]], tokenizer: Any) -> Iterator[tuple[str, bool]]:
+def _form_pieces(messages: list[dict[str, Any]], tokenizer: Any, ends: bool) -> Iterator[tuple[str, bool]]:
     """As a form to fill in: what is asked, then ``Label:`` and the answer on the same line."""
     asked = [m["content"] for m in messages if m["role"] != "assistant"]
     yield "\n\n".join(asked) + "\nLabel:", False
     if messages[-1]["role"] == "assistant":
-        yield f" {messages[-1]['content']}{tokenizer.convert_ids_to_tokens(end_id(tokenizer))}", True
+        yield f" {messages[-1]['content']}{tokenizer.convert_ids_to_tokens(end_id(tokenizer)) if ends else ''}", True

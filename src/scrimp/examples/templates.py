@@ -48,10 +48,11 @@ class Encoded:
 class Template(Options):
     """How a row becomes tokens.
 
-    A causal model learns the answer and its end token and nothing else: the completion, the label, or every turn of the
-    assistant; of plain text it learns every token. An encoder (style ``pooled``) reads the text alone and learns the
-    label's class number. Too long a prompt is cut at the end of the user's text (of a chat, of the longest message that
-    is not the assistant's), an answer never; a document is cut at its end and then has no end token.
+    A causal model learns the answer and its end token and nothing else: the completion, the label (see `ends`), or
+    every turn of the assistant; of plain text it learns every token. An encoder (style ``pooled``) reads the text alone
+    and learns the label's class number. Too long a prompt is cut at the end of the user's text (of a chat, of the
+    longest message that is not the assistant's), an answer never; a document is cut at its end and then has no end
+    token.
 
     Attributes:
         layout: of the rows.
@@ -202,6 +203,15 @@ class Template(Options):
         return fingerprint([self.model_dump(mode="json"), [made(text) for text in _PROBES]])
 
     @property
+    def ends(self) -> bool:
+        """Whether an answer is closed by the end token.
+
+        The labels of a form are not, unless one begins another: they are scored, never generated, and learning to stop
+        after a word where the base model would go on costs it more of what it knew than the task itself.
+        """
+        return self.style != "form" or any(a != b and b.startswith(a) for a in self.labels for b in self.labels)
+
+    @property
     def asking(self) -> str:
         """The instruction in force; empty where there is none."""
         if self.instruction is not None or self.layout is not Layout.LABEL or self.style == "form":
@@ -247,7 +257,7 @@ class Template(Options):
 
     def _render(self, talk: _Talk, tokenizer: Any) -> tuple[list[int], list[bool]]:
         style: Style = "plain" if self.style == "pooled" else self.style
-        return render(talk.messages, tokenizer, style, talk.tools)
+        return render(talk.messages, tokenizer, style, talk.tools, ends=self.ends)
 
     def _fitted(self, talk: _Talk, tokenizer: Any) -> tuple[list[int], list[bool], bool]:
         """Ids and mask with as much of the user's text as fits, and whether that is less than all of it.

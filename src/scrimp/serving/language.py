@@ -96,7 +96,7 @@ class LabelScorer(Asked):
         tokenizer = self._loaded.tokenizer
         answers = self._template.answers(tokenizer)
         return score_labels(self._loaded, [self._template.prompt(row, tokenizer) for row in rows],
-                            _telling([answers[label] for label in self.labels]), normalise=self._normalise, meter=meter)
+                            [answers[label] for label in self.labels], normalise=self._normalise, meter=meter)
 
     def settings(self) -> dict[str, Any]:
         return {"calibrate": self._calibrate, "normalise": self._normalise}
@@ -108,16 +108,6 @@ class LabelScorer(Asked):
                 or given["normalise"] not in ("sum", "mean"):
             raise ModelError("the label scorer's settings are damaged", why=str(given)[:200])
         return dict(given)
-
-
-def _telling(answers: list[list[int]]) -> list[list[int]]:
-    """The answers as far as they tell the labels apart: without the end token unless one label begins another.
-
-    A model that was not tuned gives the end token any probability at all, which says nothing of the label.
-    """
-    texts = [answer[:-1] for answer in answers]
-    nested = any(a == b[:len(a)] for i, a in enumerate(texts) for j, b in enumerate(texts) if i != j)
-    return answers if nested else texts
 
 
 class Generator(Asked):

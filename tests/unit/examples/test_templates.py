@@ -60,7 +60,7 @@ def test_of_a_label_row_only_the_label_is_trained(tokenizer: Any, style: str) ->
     assert list(answers) == ["negative", "positive"]
     for n, row in enumerate(examples):
         encoded = template.encode(row, tok, index=n)
-        assert trained_text(encoded, tok).strip() == row["label"] + tok.eos_token
+        assert trained_text(encoded, tok) == (f" {row['label']}" if style == "form" else row["label"] + tok.eos_token)
         assert encoded.ids == template.prompt({"text": row["text"]}, tok) + answers[row["label"]]
         assert (encoded.target, encoded.row) == (1 - n, n)
         assert ("one of: negative, positive" in tok.decode(encoded.ids)) is (style == "plain")
@@ -192,7 +192,15 @@ def test_a_long_text_is_cut_alike_for_every_label_and_when_asked(tokenizer: Any)
     assert max(len(one.ids) for one in encoded) > 190
     for one, row in zip(encoded, rows, strict=True):
         assert "\nLabel:" in tok.decode(one.ids)
-        assert trained_text(one, tok) == f" {row['label']}{tok.eos_token}"
+        assert trained_text(one, tok) == f" {row['label']}"
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_label_that_begins_another_is_closed(tokenizer: Any) -> None:
+    tok, rows = tokenizer(), [{"text": "a", "label": "1"}, {"text": "b", "label": "10"}]
+    template = Template.for_(tok, read(rows))
+    closed = [trained_text(template.encode(row, tok), tok) for row in rows]
+    assert closed == [f" 1{tok.eos_token}", f" 10{tok.eos_token}"]
 
 
 def test_a_text_that_just_fits_is_left_alone() -> None:
@@ -242,7 +250,7 @@ def test_ten_megabytes_are_cut_before_they_are_tokenised() -> None:
     encoded = template.encode({"text": text, "label": "positive"}, tok)
     assert time.process_time() - start < 3
     assert encoded.truncated
-    assert 500 < len(encoded.ids) <= 512
+    assert 250 < len(encoded.ids) <= template.max_tokens == 256
     assert encoded.ids[:first_trained(encoded)] == template.prompt({"text": text}, tok)
 
 

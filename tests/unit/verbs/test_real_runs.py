@@ -109,5 +109,5 @@ def test_inspection_shows_what_is_trained(place: Path, causal_folder: Path) -> N
     assert len(found.rows) == 2
     trained = "".join(token for token, is_trained in zip(found.rows[0].tokens, found.rows[0].trained, strict=True)
                       if is_trained)
-    assert trained.strip() == "positive<|im_end|>"
+    assert trained.strip() == "positive"
     assert 0 < found.trained_tokens < found.tokens
