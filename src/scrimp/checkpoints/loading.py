@@ -244,7 +244,8 @@ def _check_room(checkpoint: Checkpoint, config: Any, make: Callable[[], nn.Modul
         needed = sum(value.numel() for value in (*model.parameters(), *model.buffers()))
     if needed > 2 * held + _SMALL:
         raise ModelError("the config describes a far larger model than the weights hold", where=str(checkpoint.path),
-                         why=f"{needed:.3g} numbers against {held:.3g}", fix="take the folder as its authors published it")
+                         why=f"{needed:.3g} numbers against {held:.3g}",
+                         fix="take the folder as its authors published it")
 
 
 def _check_complete(checkpoint: Checkpoint, model: PreTrainedModel, report: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
           "max_position_embeddings", "vocab_size")
 _LARGEST = 1 << 24  # of any one size: larger than every known model, small enough to allocate
+_REAL = ("F64", "F32", "F16", "BF16")
 _FORBIDDEN = {
     "quantization_config": "quantised weights cannot be adapted; take the full-precision model, or its GGUF file",
     "transformers_weights": "a config that says which file to load is refused; name the file model.safetensors",
@@ -92,7 +93,7 @@ def validate(folder: Path) -> Kind:
         raise ModelError("no config.json: this is no model folder", where=str(folder))
     config = read_object(folder / CONFIG)
     kind = _kind(config, folder / CONFIG)
-    _check_sizes(config, folder)
+    _check_numbers(config, folder)
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise ModelError("there is no tokenizer beside the model", where=str(folder),
                          fix="copy the tokenizer's files (tokenizer.json, tokenizer_config.json) into the folder")
@@ -133,16 +134,20 @@ def _kind(config: dict[str, Any], where: Path) -> Kind:
     raise ModelError(f"'{model_type}' is neither a causal language model nor an encoder", where=str(where))
 
 
-def _check_sizes(config: dict[str, Any], folder: Path) -> None:
+def _check_numbers(config: dict[str, Any], folder: Path) -> None:
     for name in _SIZES:
         value = config.get(name)
         if value is None or isinstance(value, list):  # absent, or one value a layer
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
             raise ModelError(f"'{name}' cannot be {value!r:.40}", where=str(folder / CONFIG))
-    layers, found = config.get("num_hidden_layers"), len(tensors(weight_files(folder)))
-    if isinstance(layers, int) and layers > found:
-        raise ModelError(f"the config has {layers} layers, the weights only {found} tensors", where=str(folder))
+    layers, found = config.get("num_hidden_layers"), tensors(weight_files(folder))
+    if isinstance(layers, int) and layers > len(found):
+        raise ModelError(f"the config has {layers} layers, the weights only {len(found)} tensors", where=str(folder))
+    for name, (dtype, _) in found.items():
+        if name.endswith(".weight") and dtype not in _REAL:  # other integers are old buffers, which are not loaded
+            raise ModelError(f"'{name}' holds {dtype}, which are no real numbers", where=str(folder),
+                             why="it is damaged, or quantised", fix="take the full-precision model")
 
 
 def weight_files(folder: Path) -> list[Path]:

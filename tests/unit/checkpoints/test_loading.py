@@ -41,7 +41,8 @@ def test_data_is_no_model():
 
 @pytest.mark.parametrize(("card", "licence"), [
     ("---\nlicense: mit\n---\nhello", "mit"), ("no front matter", None), ("---\nlicense: [a, b]\n---\n", None),
-    ("---\n: {\n---\n", None), ("---\n!!python/object/apply:os.getcwd []\n---\n", None), ("---\n- license\n---\n", None)])
+    ("---\n: {\n---\n", None), ("---\n!!python/object/apply:os.getcwd []\n---\n", None),
+    ("---\n- license\n---\n", None)])
 def test_the_licence_is_the_cards(causal_copy, card, licence):
     (causal_copy / "README.md").write_text(card)
     assert resolve(causal_copy).licence == licence
@@ -168,7 +169,8 @@ def test_the_encoder_under_another_models_head(encoder_folder, encoder_copy):
 
 
 @pytest.mark.parametrize(("asked", "fast", "dtype"), [
-    ("auto", True, "bfloat16"), ("auto", False, "float32"), ("float32", True, "float32"), ("bfloat16", False, "bfloat16")])
+    ("auto", True, "bfloat16"), ("auto", False, "float32"), ("float32", True, "float32"),
+    ("bfloat16", False, "bfloat16")])
 def test_the_dtype(causal_folder, monkeypatch, asked, fast, dtype):
     monkeypatch.setattr(loading, "fast_bf16", lambda: fast)
     loaded = load(resolve(causal_folder), dtype=asked)
@@ -215,7 +217,8 @@ def test_the_pad_token(causal_folder, pad, eos, expected):
 
 # random numbers never stand in for what a file lacks --------------------------------------------------------------
 
-@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight", "model.norm.weight"])
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight",
+                                  "model.norm.weight"])
 def test_a_missing_tensor(causal_copy, name):
     edit_tensors(causal_copy / "model.safetensors", lambda w: {k: v for k, v in w.items() if k != name})
     with pytest.raises(ModelError, match="do not fit the architecture") as caught:
@@ -257,7 +260,7 @@ def test_numbers_that_are_none(causal_copy, value, dtype):
         return weights
 
     edit_tensors(causal_copy / "model.safetensors", plant)
-    with pytest.raises(ModelError, match="'model.layers.0.mlp.up_proj.weight' holds NaN or infinite"):
+    with pytest.raises(ModelError, match=r"up_proj\.weight' holds NaN or infinite"):
         load(resolve(causal_copy), dtype=dtype)
 
 
