@@ -253,19 +253,20 @@ HOSTILE = {
     "code to import": {"megatron_config": {"a": 1}, "megatron_core": "os"},
     "layers repeated": {"layer_replication": [[0, 2], [0, 2]]}, "loftq": {"loftq_config": {"loftq_bits": 4}},
     "a start that changes the base": {"init_lora_weights": "pissa"}, "olora": {"init_lora_weights": "olora"},
-    "pissa by steps": {"init_lora_weights": "pissa_niter_4"}, "a start that is a list": {"init_lora_weights": ["pissa"]},
+    "pissa by steps": {"init_lora_weights": "pissa_niter_4"},
+    "a start that is a list": {"init_lora_weights": ["pissa"]},
     "a dropout that is none": {"lora_dropout": "x"}, "a bias that is none": {"bias": "every"},
     "modules that are not there": {"modules_to_save": ["lm_head"]}, "dora": {"use_dora": True},
 }
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_settings(louder, adapter, case):
+def test_hostile_settings(louder_once, adapter, case):
     edit_json(adapter / ADAPTER_CONFIG, **HOSTILE[case])
-    fresh = load(louder.checkpoint, dtype="float32")
+    fresh = load(louder_once.checkpoint, dtype="float32")
     with pytest.raises(ModelError):
         load_adapter(fresh, adapter)
-    assert torch.equal(logits_of(fresh.model, PROBES), logits_of(load(louder.checkpoint, dtype="float32").model, PROBES))
+    assert torch.equal(logits_of(fresh.model, PROBES), logits_of(louder_once.model, PROBES))
 
 
 @pytest.mark.parametrize("base", ["/etc/passwd", "../../x", "evil/model", "~", ["a"], {"a": 1}, 7])
@@ -287,7 +288,7 @@ FAULTS = {
     "no weights": lambda f: (f / ADAPTER_WEIGHTS).unlink(),
     "weights that are cut": lambda f: (f / ADAPTER_WEIGHTS).write_bytes((f / ADAPTER_WEIGHTS).read_bytes()[:-9]),
     "a missing tensor": lambda f: edit_tensors(f / ADAPTER_WEIGHTS, lambda w: dict(list(w.items())[1:])),
-    "a tensor too many": lambda f: edit_tensors(f / ADAPTER_WEIGHTS, lambda w: w | {"model.norm.weight": torch.ones(4)}),
+    "a tensor too many": lambda f: edit_tensors(f / ADAPTER_WEIGHTS, lambda w: w | {"norm.weight": torch.ones(4)}),
     "another rank": lambda f: edit_tensors(f / ADAPTER_WEIGHTS, lambda w: {k: v[..., :2] for k, v in w.items()}),
     "numbers that are none": lambda f: edit_tensors(f / ADAPTER_WEIGHTS, lambda w: {k: v / 0 for k, v in w.items()}),
 }
@@ -320,7 +321,7 @@ def test_a_pickled_adapter_is_not_read(louder_folder, adapter, tmp_path):
     fresh = load(resolve(louder_folder))
     load_adapter(fresh, adapter)
     (adapter / ADAPTER_WEIGHTS).unlink()
-    with pytest.raises(ModelError, match="there is no adapter_model.safetensors") as caught:
+    with pytest.raises(ModelError, match=r"there is no adapter_model\.safetensors") as caught:
         load_adapter(load(resolve(louder_folder)), adapter)
     assert "pickled weights are not read" in caught.value.fix
     assert not (tmp_path / "it-was-run").exists()
