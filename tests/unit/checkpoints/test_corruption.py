@@ -24,10 +24,10 @@ def corrupt(folder, seed):
         elif kind < 0.75:
             data[at:at] = bytes(dice.randrange(256) for _ in range(dice.randrange(1, 9)))
         elif kind < 0.9:
-            del data[at:at + dice.randrange(1, 9)]
+            del data[max(at, 1):at + dice.randrange(1, 9)]
         elif dice.random() < 0.3:
             del data[max(at, 1):]
-    path.write_bytes(bytes(data) or b"\0")
+    path.write_bytes(bytes(data))
 
 
 def outcomes(seeds, whole, work, attempt):
