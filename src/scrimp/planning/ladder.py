@@ -24,7 +24,7 @@ from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
 from scrimp.examples.records import Examples, Layout
 from scrimp.planning.findings import Climbed, outcome, parity_rows
 from scrimp.planning.material import Material, gather
-from scrimp.planning.protocol import Protocol, choose, everything, held_out, out_of_part
+from scrimp.planning.protocol import Protocol, choose, everything, held_out
 from scrimp.planning.rungs import (
     Base,
     FrozenRung,
@@ -37,12 +37,13 @@ from scrimp.planning.rungs import (
 from scrimp.planning.rungs import Rung as Way
 
 if TYPE_CHECKING:
+    from scrimp.evaluation.tasks import Evaluation
     from scrimp.serving.predictors import Prediction, Predictor
 
 __all__ = ["NUMERICS", "climb", "tune"]
 
 NUMERICS = 1  #: bumped by hand when the same request may give other numbers; finished runs of before are not reused
-_CLOSING_S = 8.0  # the check of what was saved, the report
+CLOSING_S = 8.0  # the check of what was saved, the report
 _RETENTION_S = 15.0
 _TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's predictions of the test rows
 _LEAST_TEST_ROWS = 50
@@ -102,6 +103,46 @@ def _deliver(done: Path, request: Any) -> Outcome:
         "predict": f"scrimp predict {where} {rows}"})
     found.save(out / "scores.json")
     return found
+
+
+class Trainings:
+    """The trainings of one rung in turn: first of what is shipped, then of each part of the protocol."""
+
+    def __init__(self, run: Run, way: Way, protocol: Protocol, folder: Path, meter: Meter) -> None:
+        self._run, self._way, self._protocol, self._folder, self._meter = run, way, protocol, folder, meter
+        self._left = protocol.trainings(len(run.train))
+        self._shipped: Predictor | None = None
+        self.warnings: list[str] = []
+
+    def shipped(self) -> Predictor:
+        """Fitted on all rows, or on those of the one part where nothing is fitted again."""
+        rows = range(len(self._run.train)) if self._protocol.refit else self._protocol.parts[0][0]
+        self._shipped = self._fit(rows, "shipped", self._run.after_s + self._judging_s())
+        return self._shipped
+
+    def judged(self) -> list[Prediction]:
+        """Predictions of the judged rows, in the protocol's order; none if the time does not suffice for all."""
+        said: list[Prediction] = []
+        try:
+            for number, (learn, judge) in enumerate(self._protocol.parts):
+                if judge:
+                    predictor = self._shipped if not self._protocol.refit else None
+                    predictor = predictor or self._fit(learn, f"part-{number}", CLOSING_S + self._judging_s())
+                    said += predictor.predict(self._run.train.subset(judge).rows, meter=self._meter)
+        except BudgetError as error:
+            self.warnings.append(f"{self._way.title} could not be judged and was not chosen: {error.what}")
+            return []
+        return said
+
+    def _fit(self, rows: Sequence[int], name: str, later_s: float) -> Predictor:
+        adapts = self._way.kind == "adapted"
+        budget = self._run.allowance(self._left, later_s=later_s) if adapts else Budget()
+        self._left.pop(0)
+        with self._meter.part(budget) as timed:
+            return self._way.fit(self._run.train.subset(rows), self._folder / name, timed)
+
+    def _judging_s(self) -> float:
+        return self._run.row_s * len(self._protocol.judged)
 
 
 class Run:
@@ -184,7 +225,7 @@ class Run:
         self._check_disk(way)
         self.warnings += said["warnings"]
         if way.kind == "untouched":  # what follows the training of the same model takes as long
-            self._after_s = 1.15 * said["after_s"] + _CLOSING_S
+            self.after_s = 1.15 * said["after_s"] + CLOSING_S
         self.parts[way.name] = record.bill
         self.ledger.write("rung", name=way.name, **record.bill.model_dump())
         return Climbed(record, said["judged"], said["tested"], said["probed"], folder)
@@ -210,38 +251,33 @@ class Run:
                               where=str(self.folder), fix="declare more disk, or name fewer --rungs")
 
     def _measured(self, way: Way, protocol: Protocol, folder: Path, part: Meter) -> tuple[Rung, dict[str, Any]]:
-        from scrimp.evaluation.tasks import evaluate
+        """Fit what would be shipped, test and save it, and only then judge its like out of fold.
 
-        rows_left = protocol.trainings(len(self.train))
-
-        def fitted(rows: Sequence[int]) -> Predictor:
-            judging_s = self._row_s * sum(len(judge) for _, judge in protocol.parts)
-            number = len(protocol.trainings(len(self.train))) - len(rows_left)
-            with part.part(self._allowance(way, rows_left, judging_s)) as timed:
-                rows_left.pop(0)
-                return way.fit(self.train.subset(rows), folder / f"fit-{number}", timed)
-
-        predictors: list[Predictor] = []
-
-        def judge(learn: Sequence[int], rows: Sequence[int]) -> list[Prediction]:
-            predictors[:] = [fitted(learn)]
-            return predictors[0].predict(self.train.subset(rows).rows, meter=part)
-
-        judged = out_of_part(protocol, judge)
-        if protocol.refit or not predictors:
-            predictors[:] = [fitted(range(len(self.train)))]
-        predictor = predictors[0]
-        with part.part() as after:
-            tested = evaluate(predictor, self.test, meter=part) if self.test is not None else None
-            retention = self._retention(way, part)
+        So the time can run out for the judgement, which then errs on the side of the controls, and never for the model
+        that was judged.
+        """
+        trainings = Trainings(self, way, protocol, folder, part)
+        with part.part() as whole:
+            predictor = trainings.shipped()
+            trained_s = whole.bill().wall_s
+            tested, retention = self._tested(predictor, part), self._retention(way, part)
             predictor.save(folder / "model")
             probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
-        validation = self._score(judged, [self.train[i] for i in protocol.judged])
-        record = self._record(way, part, validation=validation, test=_main_first(tested, self.metric),
-                              retention=retention, ship_bytes=folder_bytes(folder / "model"))
-        said = {"judged": judged, "tested": tested.predictions if tested else [], "probed": probed,
-                "after_s": after.bill().wall_s, "warnings": list(getattr(way, "warnings", []))}
-        return record, said
+        said: dict[str, Any] = {
+            "tested": tested.predictions if tested else [], "probed": probed,
+            "after_s": whole.bill().wall_s - trained_s, "warnings": list(getattr(way, "warnings", []))}
+        made = self._record(way, part, test=_main_first(tested, self.metric), retention=retention,
+                            ship_bytes=folder_bytes(folder / "model"))
+        said["judged"] = trainings.judged()
+        said["warnings"] += trainings.warnings
+        judged_rows = [self.train[i] for i in protocol.judged] if said["judged"] else []
+        validation = self._score(said["judged"], judged_rows)
+        return made.model_copy(update={"validation": validation}), said
+
+    def _tested(self, predictor: Predictor, meter: Meter) -> Evaluation | None:
+        from scrimp.evaluation.tasks import evaluate
+
+        return evaluate(predictor, self.test, meter=meter) if self.test is not None else None
 
     def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
         return Rung(name=way.name, title=way.title, kind=way.kind, bill=part.bill(), trainable=way.trainable,
@@ -265,27 +301,29 @@ class Run:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def _allowance(self, way: Way, rows: Sequence[int], judging_s: float) -> Budget:
-        """Seconds for the next training of ``way``: its share of what is left beside judging, testing and closing.
+    def allowance(self, rows: Sequence[int], *, later_s: float) -> Budget:
+        """Seconds and tokens for the next training of the adapted model: its share of what is left.
 
         Args:
             rows: rows of this and of all further trainings.
+            later_s: seconds to keep for what is no training.
         """
-        if way.kind != "adapted" or math.isinf(self.meter.remaining_s()):
-            return Budget()
-        left = self.meter.remaining_s() - self._after_s - judging_s
-        seconds = left * rows[0] / sum(rows)
-        if seconds < _LEAST_TRAINING_S:
+        share, limit = rows[0] / sum(rows), self.request.budget.tokens
+        tokens = None if limit is None else max(1, int(share * (limit - self.meter.bill().tokens_backward)))
+        if math.isinf(self.meter.remaining_s()):
+            return Budget(tokens=tokens)
+        left = self.meter.remaining_s() - later_s
+        if share * left < _LEAST_TRAINING_S:
             raise BudgetError(f"{max(left, 0):.0f} s are left for training, too few to begin",
                               fix="declare a longer --budget")
-        return Budget(time=seconds)
+        return Budget(time=share * left, tokens=tokens)
 
     def _size_test(self, ways: Sequence[Way]) -> None:
         """Take as many test rows as the time allows the slowest model to predict; the same for all rungs."""
         asking = next((way for way in ways if way.kind != "control"), None)
-        self._row_s = self._time_row(asking) if asking else 0.0
-        if self.test is not None and self._row_s and not math.isinf(self.meter.remaining_s()):
-            most = max(_LEAST_TEST_ROWS, int(self.meter.remaining_s() * _TEST_SHARE_OF_TIME / self._row_s))
+        self.row_s = self._time_row(asking) if asking else 0.0
+        if self.test is not None and self.row_s and not math.isinf(self.meter.remaining_s()):
+            most = max(_LEAST_TEST_ROWS, int(self.meter.remaining_s() * _TEST_SHARE_OF_TIME / self.row_s))
             if most < len(self.test):
                 whole = len(self.test)
                 self.test = _few(self.test, most, self.request.seed)
@@ -293,7 +331,7 @@ class Run:
                 self.warnings.append(f"the scores are of {most} of the {whole} test rows, as many as the budget "
                                      "allows; `scrimp evaluate` measures on all")
         tests = len(self.test) if self.test is not None else 0
-        self._after_s = tests * self._row_s + _RETENTION_S + _CLOSING_S
+        self.after_s = tests * self.row_s + _RETENTION_S + CLOSING_S
 
     def _time_row(self, way: Way) -> float:
         """Seconds in which the base model predicts one row, from a few rows."""
@@ -317,8 +355,8 @@ class Run:
                 self.ledger.write("probe", **probe.model_dump())
                 per_row = probe.seconds(tuned.tokens(self.train)) / len(self.train)
                 seconds = lambda rows: per_row * rows  # noqa: E731
-            left = self.meter.remaining_s() - self._after_s - _CHEAP_RUNGS_S - self._row_s * len(self.train)
-            chosen = choose(self.train, seconds=seconds, left_s=left * 0.9, judge_s=self._row_s, seed=self.request.seed)
+            left = self.meter.remaining_s() - self.after_s - _CHEAP_RUNGS_S - self.row_s * len(self.train)
+            chosen = choose(self.train, seconds=seconds, left_s=left * 0.9, judge_s=self.row_s, seed=self.request.seed)
             atomic_write(folder / "protocol.json", json.dumps({"parts": chosen.parts, "refit": chosen.refit,
                                                                "words": chosen.words}))
 

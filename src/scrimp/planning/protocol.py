@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from scrimp.examples import splits
 from scrimp.examples.records import Examples
 
-__all__ = ["Protocol", "choose", "everything", "held_out", "out_of_part"]
+__all__ = ["Protocol", "choose", "everything", "held_out"]
 
 _MOST_FOLDED = 1000
 _MOST_HELD_OUT = 400
@@ -37,8 +36,8 @@ class Protocol:
         return [i for _, rows in self.parts for i in rows]
 
     def trainings(self, total: int) -> list[int]:
-        """Rows of each training in turn, of ``total`` rows in all."""
-        return [len(rows) for rows, _ in self.parts] + ([total] if self.refit else [])
+        """Rows of each training in turn, of ``total`` rows in all: that of the model that is kept comes first."""
+        return ([total] if self.refit else []) + [len(rows) for rows, _ in self.parts]
 
 
 def choose(train: Examples, *, seconds: Callable[[int], float], left_s: float, judge_s: float, seed: int) -> Protocol:
@@ -81,8 +80,3 @@ def held_out(train: Examples, seed: int) -> Protocol:
 def _positions(whole: Examples, side: Examples) -> list[int]:
     wanted = set(side.sources)
     return [i for i, source in enumerate(whole.sources) if source in wanted]
-
-
-def out_of_part(protocol: Protocol, predict: Callable[[Sequence[int], Sequence[int]], list[Any]]) -> list[Any]:
-    """Predictions of all judged rows, each by a predictor that did not see it: ``predict(learn, judge)`` a part."""
-    return [p for learn, judge in protocol.parts if judge for p in predict(learn, judge)]

@@ -231,6 +231,9 @@ class TunedRung(Rung):
         result = self.plan.train(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, folder=folder,
                                  meter=meter, ledger=self._ledger, validate=self._validator(meter))
         self.curve, self.warnings = result.curve, list(result.warnings)
+        if result.stopped_by in ("time", "tokens"):
+            self.warnings.append(f"{self.title}: {result.steps} of the {result.planned} planned steps were made; "
+                                 f"the {result.stopped_by} budget allowed no more")
         return asked(self.base, tuned=self.model)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from scrimp.examples.records import Examples, Layout
-from scrimp.planning.protocol import choose, out_of_part
+from scrimp.planning.protocol import choose
 
 
 def rows(count: int) -> Examples:
@@ -31,13 +31,3 @@ def test_a_handful_of_rows_is_not_judged():
     protocol = choose(rows(6), seconds=lambda n: 1e9, left_s=1.0, judge_s=0.0, seed=0)
     assert protocol.judged == []
     assert protocol.trainings(6) == [6]
-
-
-def test_no_row_is_judged_by_what_was_trained_on_it():
-    protocol = choose(rows(40), seconds=lambda n: 0.0, left_s=1e9, judge_s=0.0, seed=0)
-
-    def predict(learned, judged):
-        assert not set(learned) & set(judged)
-        return list(judged)
-
-    assert out_of_part(protocol, predict) == protocol.judged
