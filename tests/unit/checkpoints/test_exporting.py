@@ -180,6 +180,20 @@ def test_lost_precision(tuned, tmp_path):
         check_export(tuned, tmp_path, PROBES)
 
 
+@pytest.mark.parametrize(("dtype", "allowed"), [(None, 0.5), (torch.float32, 1e-3)])
+def test_a_bfloat16_base_merges_into_either_type(louder_folder, tmp_path, dtype, allowed):
+    tuned = adapted(load(resolve(louder_folder), dtype="bfloat16"))
+    save_merged(merge(tuned, dtype=dtype), tmp_path)
+    assert check_export(tuned, tmp_path, PROBES) < allowed
+
+
+def test_an_adapter_that_was_left_out_of_a_bfloat16_merge(louder_folder, tmp_path):
+    tuned = adapted(load(resolve(louder_folder), dtype="bfloat16"))
+    save_merged(load(resolve(louder_folder), dtype="bfloat16"), tmp_path)
+    with pytest.raises(GuardError, match="not the one that was evaluated"):
+        check_export(tuned, tmp_path, PROBES)
+
+
 def test_a_changed_weight(tuned, tmp_path):
     save_merged(merge(tuned), tmp_path)
 
