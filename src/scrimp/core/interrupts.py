@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from scrimp.core.errors import Stopped
 from scrimp.core.progress import say
 
-__all__ = ["graceful", "stop_requested"]
+__all__ = ["graceful", "stop_if_requested", "stop_requested"]
 
 _requested = threading.Event()
 
@@ -18,6 +19,12 @@ _requested = threading.Event()
 def stop_requested() -> bool:
     """Whether a person asked to stop."""
     return _requested.is_set()
+
+
+def stop_if_requested() -> None:
+    """Raise Stopped if a person asked to stop; called where everything so far is saved."""
+    if stop_requested():
+        raise Stopped("stopped as asked; everything up to here is saved", fix="the same command continues from here")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrimp.core.budget import Bill, Budget, Meter
 from scrimp.core.errors import BudgetError, OptionError, nearest
-from scrimp.core.interrupts import graceful
+from scrimp.core.interrupts import graceful, stop_if_requested
 from scrimp.core.ledger import Ledger, environment
 from scrimp.core.progress import say
 from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, folder_bytes
@@ -218,6 +218,7 @@ class Run:
     def _climb(self, way: Way, protocol: Protocol) -> Climbed:
         """The rung as a step of the run: made now, or found where an earlier attempt finished it."""
         inputs = {"way": way.name, "chosen": way.chosen, "parts": protocol.parts, "test": self._test_fingerprint()}
+        stop_if_requested()
         say(f"{way.title} ...")
         folder = self.space.step(way.name, inputs, lambda partial: self._try(way, protocol, partial))
         record = Rung.parse(json.loads((folder / "rung.json").read_text()), where=str(folder))

@@ -7,7 +7,7 @@ import pytest
 
 from scrimp.core import interrupts, progress
 from scrimp.core.budget import Bill, Budget, Meter, resident_bytes
-from scrimp.core.errors import BudgetError
+from scrimp.core.errors import BudgetError, Stopped
 from scrimp.core.ledger import Ledger, environment
 
 
@@ -80,6 +80,8 @@ def test_ctrl_c_is_noted_and_twice_interrupts():
         assert not interrupts.stop_requested()
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupts.stop_requested()
+        with pytest.raises(Stopped, match="everything up to here is saved"):
+            interrupts.stop_if_requested()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)

@@ -1,9 +1,12 @@
+import os
+import signal
 import time
 
 import pytest
 
 import scrimp
-from scrimp.core.errors import BudgetError, GuardError, OptionError
+from scrimp.core import interrupts
+from scrimp.core.errors import BudgetError, GuardError, OptionError, Stopped
 from scrimp.evaluation.outcome import Outcome
 from scrimp.serving import predictors
 
@@ -140,3 +143,22 @@ def test_patience_holds_rows_out_and_stops_early(tmp_path, causal_folder):
     assert len(curve) < 40 * 4
     measured = [point.validation for point in curve if point.validation is not None]
     assert min(measured) not in measured[-2:]
+
+
+def test_ctrl_c_between_rungs_stops_saved_and_the_same_call_continues(fit, tmp_path, monkeypatch):
+    rows = labelled(20)
+
+    def asked(cls, *given, **named):
+        if not interrupts.stop_requested():
+            os.kill(os.getpid(), signal.SIGINT)
+        return true(*given, **named)
+
+    true = predictors.WordCounts.fit
+    with monkeypatch.context() as patched:
+        patched.setattr(predictors.WordCounts, "fit", classmethod(asked))
+        with pytest.raises(Stopped, match="saved"):
+            fit(rows, into=tmp_path, rungs="word-counts,frozen-features")
+    assert not (tmp_path / "run" / "scores.json").exists()
+    monkeypatch.setattr(predictors.WordCounts, "fit", None)  # what is finished is not done again
+    outcome = fit(rows, into=tmp_path, rungs="word-counts,frozen-features")
+    assert [rung.name for rung in outcome.rungs] == ["word-counts", "frozen-features"]
