@@ -69,7 +69,8 @@ def test_overlapping_intervals_are_called_what_they_are() -> None:
     ("agreement of similarities", -0.1, True), ("agreement of similarities", 0.1, False),
 ])
 def test_forgetting_has_a_direction(measure: str, change: float, worse: bool) -> None:
-    found = Retention(measure=measure, before=1, after=1 + change, low=change - 0.01, high=change + 0.01)
+    found = Retention(measure=measure, before=1, after=1 + change, low=change - 0.01, high=change + 0.01,
+                      higher_is_better="agreement" in measure)
     assert story.worsened(found) is worse
     told = story.forgotten(Rung(name="a", title="a", kind="adapted", retention=found))
     assert told.startswith("it forgot some" if worse else "it forgot nothing")
