@@ -33,9 +33,9 @@ def main() -> None:
                 continue
             commands = [[sys.executable, "-c", content]] if language == "python" else content.strip().splitlines()
             for command in commands:
-                if command in EXCEPTED:
-                    continue
                 shown = command if isinstance(command, str) else "the Python example"
+                if shown in EXCEPTED:
+                    continue
                 start = time.monotonic()
                 where = ROOT if shown.startswith("make") else folder
                 done = subprocess.run(command, shell=isinstance(command, str), cwd=where, env=environment, check=False)
