@@ -201,6 +201,7 @@ class Run:
         if plan.options.patience is not None or plan.options.validate_every is not None:
             protocol = held_out(self.train, self.request.seed)
             validation = self.train.subset(protocol.judged)
+            self.warnings.append("the rows held out also chose when to stop, so that their score is a little too good")
         tuned = TunedRung(self.base, plan, ledger=self.ledger, validation=validation)
         ways: list[Way] = [UntouchedRung(self.base), tuned]
         self._size_test(ways)
@@ -267,7 +268,7 @@ class Run:
             probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
         said: dict[str, Any] = {
             "tested": tested.predictions if tested else [], "probed": probed,
-            "after_s": whole.bill().wall_s - trained_s, "warnings": list(getattr(way, "warnings", []))}
+            "after_s": whole.bill().wall_s - trained_s, "warnings": [*way.warnings]}
         made = self._record(way, part, test=_main_first(tested, self.metric), retention=retention,
                             ship_bytes=folder_bytes(folder / "model"))
         said["judged"] = trainings.judged()
@@ -283,7 +284,7 @@ class Run:
 
     def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
         return Rung(name=way.name, title=way.title, kind=way.kind, bill=part.bill(), trainable=way.trainable,
-                    chosen=way.chosen, curve=getattr(way, "curve", ()), **found)
+                    chosen=way.chosen, curve=way.curve, **found)
 
     def _retention(self, way: Way, meter: Meter) -> Retention | None:
         """What the model forgot: measured on the untouched rung, and again after tuning."""

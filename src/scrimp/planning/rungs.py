@@ -74,6 +74,8 @@ class Rung(abc.ABC):
 
     name: str
     kind: ClassVar[Literal["untouched", "control", "adapted"]]
+    curve: tuple[CurvePoint, ...] = ()  #: of the last training
+    warnings: tuple[str, ...] = ()  #: of the last training
 
     @property
     @abc.abstractmethod
@@ -175,8 +177,6 @@ class TunedRung(Rung):
     def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger, validation: Examples | None = None) -> None:
         self.base, self.plan, self._ledger, self._validation = base, plan, ledger, validation
         self.name = plan.adapter.name
-        self.curve: tuple[CurvePoint, ...] = ()
-        self.warnings: list[str] = []
 
     @property
     def title(self) -> str:
@@ -230,10 +230,10 @@ class TunedRung(Rung):
         load_trainable_state(self.model, self._start)
         result = self.plan.train(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, folder=folder,
                                  meter=meter, ledger=self._ledger, validate=self._validator(meter))
-        self.curve, self.warnings = result.curve, list(result.warnings)
+        self.curve, self.warnings = result.curve, tuple(result.warnings)
         if result.stopped_by in ("time", "tokens"):
-            self.warnings.append(f"{self.title}: {result.steps} of the {result.planned} planned steps were made; "
-                                 f"the {result.stopped_by} budget allowed no more")
+            self.warnings += (f"{self.title}: {result.steps} of the {result.planned} planned steps were made; "
+                              f"the {result.stopped_by} budget allowed no more",)
         return asked(self.base, tuned=self.model)
 
 

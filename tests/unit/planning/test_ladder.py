@@ -140,6 +140,7 @@ def test_patience_holds_rows_out_and_stops_early(tmp_path, causal_folder):
                           rank=2, epochs=40, learning_rate=3e-2, patience=2)
     curve = outcome.best.curve
     assert outcome.best.validation.n == 8
+    assert any("also chose when to stop" in warning for warning in outcome.warnings)
     assert len(curve) < 40 * 4
     measured = [point.validation for point in curve if point.validation is not None]
     assert min(measured) not in measured[-2:]
