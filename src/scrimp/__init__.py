@@ -13,7 +13,19 @@ if TYPE_CHECKING:
     from scrimp.core.budget import Budget
     from scrimp.core.errors import ScrimpError
     from scrimp.evaluation.outcome import Outcome
-    from scrimp.verbs import clean, evaluate, export, fit, inspect, methods, predict, run, sample, schema, tune
+    from scrimp.verbs.functions import (
+        clean,
+        evaluate,
+        export,
+        fit,
+        inspect,
+        methods,
+        predict,
+        run,
+        sample,
+        schema,
+        tune,
+    )
 
 _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outcome",
               "ScrimpError": "scrimp.core.errors"}
@@ -29,7 +41,7 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("scrimp")
     if name not in __all__:
         raise AttributeError(f"module 'scrimp' has no attribute '{name}'")
-    return getattr(import_module(_ELSEWHERE.get(name, "scrimp.verbs")), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "scrimp.verbs.functions")), name)
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,23 @@
+"""The public verbs. The typed fields of a verb's class are its options, its docstring is its page, `do` does it.
+
+The Python functions (`scrimp.fit(...)`), the command line (`scrimp fit ...`) and the recipes are all made from these
+classes: one code path, nothing written twice. Nothing here loads torch before something is done.
+"""
+
+from scrimp.verbs.base import Verb, Workspaced
+from scrimp.verbs.export import Export
+from scrimp.verbs.housekeeping import Clean, Cleaning, Sample, Schema
+from scrimp.verbs.inspect import Inspect, Inspection
+from scrimp.verbs.learn import Fit, Learn, Tune
+from scrimp.verbs.methods import MethodPage, Methods
+from scrimp.verbs.run import Run
+from scrimp.verbs.use import Evaluate, Predict
+
+__all__ = [
+    "VERBS", "Clean", "Cleaning", "Evaluate", "Export", "Fit", "Inspect", "Inspection", "Learn", "MethodPage",
+    "Methods", "Predict", "Run", "Sample", "Schema", "Tune", "Verb", "Workspaced",
+]
+
+#: Every verb by its name.
+VERBS: dict[str, type[Verb]] = {verb.named(): verb for verb in (
+    Fit, Predict, Evaluate, Tune, Inspect, Run, Export, Sample, Methods, Schema, Clean)}

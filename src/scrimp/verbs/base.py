@@ -1,0 +1,79 @@
+"""What every verb is: its typed fields are its options, its docstring is its page, `do` does it."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import platformdirs
+from pydantic import BeforeValidator, Field
+from pydantic.fields import FieldInfo
+
+from scrimp.core.errors import WorkspaceError
+from scrimp.core.options import Options
+
+__all__ = ["Verb", "Workspaced", "default_workspace", "held"]
+
+
+def default_workspace() -> Path:
+    """``SCRIMP_WORKSPACE``, else a folder in the cache: ``SCRIMP_CACHE``, else the person's."""
+    if named := os.environ.get("SCRIMP_WORKSPACE"):
+        return Path(named)
+    return Path(os.environ.get("SCRIMP_CACHE") or platformdirs.user_cache_path("scrimp")) / "workspace"
+
+
+def held(folder: Path) -> set[str]:
+    """Names in a folder that is to be written; none if it does not exist yet."""
+    try:
+        return {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise WorkspaceError("is no folder to write into", where=str(folder), why=error.strerror,
+                             fix="give another folder as out") from None
+
+
+class Verb(Options, ABC):
+    """Something that scrimp can be asked to do.
+
+    Attributes:
+        positional: the options that may be given without their name, in order.
+        rest: the option into which options go that the verb does not have itself.
+        examples: shell commands for the help.
+    """
+
+    positional: ClassVar[tuple[str, ...]] = ()
+    rest: ClassVar[str | None] = None
+    examples: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def do(self) -> Any:
+        """Do it and return what came of it."""
+
+    @classmethod
+    def named(cls) -> str:
+        """The verb's name."""
+        return cls.__name__.lower()
+
+    @classmethod
+    def ask(cls, **options: Any) -> Any:
+        """Check the options and do it."""
+        return cls.parse(options, where=f"scrimp {cls.named()}").do()
+
+    @classmethod
+    def listed(cls) -> dict[str, FieldInfo]:
+        """The options in the order in which a person meets them: positional, required, own, inherited."""
+        own_first = [name for base in cls.__mro__ for name in getattr(base, "__annotations__", ())
+                     if name in cls.model_fields]
+        ordered = [*cls.positional, *(name for name in own_first if cls.model_fields[name].is_required()), *own_first]
+        return {name: cls.model_fields[name] for name in ordered if name != cls.rest}
+
+
+class Workspaced(Options):
+    """Where finished steps are kept, so that nothing is done twice."""
+
+    workspace: Annotated[Path, BeforeValidator(lambda given: default_workspace() if given is None else given)] = Field(
+        None, validate_default=True,
+        description="Folder of finished steps; without it, SCRIMP_WORKSPACE or a folder in your cache.")

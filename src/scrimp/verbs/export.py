@@ -1,0 +1,71 @@
+"""A run's model in a form that other tools load: `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from scrimp.core.errors import ModelError, WorkspaceError
+from scrimp.core.workspace import atomic_folder, atomic_write
+from scrimp.evaluation.outcome import Outcome
+from scrimp.verbs.base import Verb, held
+
+if TYPE_CHECKING:
+    from scrimp.checkpoints.loading import Loaded
+
+__all__ = ["Export"]
+
+_PROBED = 256  # tokens of a row on which an export is compared with what was evaluated
+
+
+class Export(Verb):
+    """Write a run's model in a form that other tools load.
+
+    An adapter is what `peft.PeftModel.from_pretrained` puts on the base model; a merged model is a folder that plain
+    transformers loads. Either is loaded again and compared with the model that was evaluated, before it counts.
+    """
+
+    positional = ("run",)
+    examples = ("scrimp export run --out adapter", "scrimp export run --out merged --form merged")
+
+    run: Path = Field(description="Folder of a finished run.")
+    out: Path = Field(description="Folder to write; it must not exist yet, or be empty.")
+    form: Literal["adapter", "merged"] = Field("adapter", description="The small part that was tuned, or the whole.")
+
+    def do(self) -> Path:
+        from scrimp.checkpoints import exporting
+
+        if held(self.out):
+            raise WorkspaceError("is not empty", where=str(self.out), fix="give another folder as out")
+        loaded = self._loaded()
+        texts = ["".join(row.tokens) for row in Outcome.load(self.run / "scores.json").data.inspected]
+        probes = [loaded.tokenizer(text, add_special_tokens=False)["input_ids"][:_PROBED] for text in texts]
+        with atomic_folder(self.out) as folder:
+            if self.form == "adapter":
+                exporting.save_adapter(loaded, folder)
+            else:
+                exporting.save_merged(exporting.merge(loaded), folder)
+            exporting.check_export(loaded, folder, probes)
+            atomic_write(folder / "README.md", (self.run / "model" / "README.md").read_bytes())
+        return self.out
+
+    def _loaded(self) -> Loaded:
+        """The model that the run tuned."""
+        from scrimp.checkpoints.exporting import ADAPTER_CONFIG, load_export
+        from scrimp.checkpoints.heads import HEAD_CONFIG
+        from scrimp.checkpoints.loading import resolve
+        from scrimp.checkpoints.validation import CONFIG
+        from scrimp.serving.predictors import KINDS, read_manifest
+
+        folder = self.run / "model"
+        manifest = read_manifest(folder, list(KINDS))
+        if manifest.base is None or not any((folder / name).exists() for name in (ADAPTER_CONFIG, CONFIG, HEAD_CONFIG)):
+            raise ModelError(f"what this run found best tuned no model; it is of the kind {manifest.kind}",
+                             where=str(self.run), fix="scrimp predict uses it as it is; scrimp tune tunes a model")
+        checkpoint = resolve(manifest.base.name)
+        if checkpoint.fingerprint != manifest.base.fingerprint:
+            raise ModelError("the base model is another one than the one it was tuned on", where=manifest.base.name,
+                             fix="put the same version of the base model there")
+        return load_export(folder, checkpoint, dtype=manifest.base.dtype)

@@ -1,0 +1,63 @@
+"""The verbs as Python functions, each made from its class."""
+
+from __future__ import annotations
+
+import inspect as signatures
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from scrimp.core.errors import OptionError
+from scrimp.verbs.base import Verb
+from scrimp.verbs.export import Export
+from scrimp.verbs.housekeeping import Clean, Sample, Schema
+from scrimp.verbs.inspect import Inspect
+from scrimp.verbs.learn import Fit, Tune
+from scrimp.verbs.methods import Methods
+from scrimp.verbs.run import Run
+from scrimp.verbs.use import Evaluate, Predict
+
+__all__ = [
+    "clean", "evaluate", "export", "fit", "function", "inspect", "methods", "predict", "run", "sample", "schema",
+    "tune",
+]
+
+
+def function(verb: type[Verb]) -> Callable[..., Any]:
+    """The verb as a Python function, its signature and docstring made from the fields."""
+    def ask(*given: Any, **options: Any) -> Any:
+        if len(given) > len(verb.positional):
+            raise OptionError(f"takes {len(verb.positional)} arguments without a name, not {len(given)}",
+                              where=f"scrimp.{verb.named()}", fix=f"name the options: {', '.join(verb.listed())}")
+        return verb.ask(**dict(zip(verb.positional, given, strict=False)), **options)
+
+    kinds = signatures.Parameter
+    parameters = [
+        kinds(name, kinds.POSITIONAL_OR_KEYWORD if name in verb.positional else kinds.KEYWORD_ONLY,
+              annotation=_plain(field.annotation), default=kinds.empty if field.is_required() else field.default)
+        for name, field in verb.listed().items()]
+    if verb.rest:
+        parameters.append(kinds(verb.rest, kinds.VAR_KEYWORD))
+    listed = "\n".join(f"    {name}: {field.description}" for name, field in verb.listed().items())
+    ask.__doc__ = f"{signatures.cleandoc(verb.__doc__ or '')}\n\nArgs:\n{listed}\n"
+    ask.__name__ = ask.__qualname__ = verb.named()
+    returned = signatures.signature(verb.do).return_annotation
+    ask.__signature__ = signatures.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
+    return ask
+
+
+def _plain(annotation: Any) -> Any:
+    """A type without its validators, as a person wants to read it."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return reduce(or_, map(_plain, get_args(annotation)))
+    return annotation
+
+
+clean, evaluate, export = function(Clean), function(Evaluate), function(Export)
+fit, inspect, methods = function(Fit), function(Inspect), function(Methods)
+predict, run, sample = function(Predict), function(Run), function(Sample)
+schema, tune = function(Schema), function(Tune)

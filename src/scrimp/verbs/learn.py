@@ -1,0 +1,125 @@
+"""From examples to a folder that predicts: `fit` and `tune`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from scrimp.core.budget import Budget
+from scrimp.core.errors import OptionError, WorkspaceError
+from scrimp.evaluation.outcome import Outcome
+from scrimp.recipes.fields import Controls, Limit, Rungs, Seed, Settings, Shape, Source
+from scrimp.verbs.base import Verb, Workspaced, held
+
+__all__ = ["Fit", "Learn", "Tune"]
+
+
+class Learn(Verb, Settings, Shape, Workspaced):
+    """What `fit` and `tune` have in common: from examples to a folder that predicts."""
+
+    positional = ("data",)
+
+    data: Source = Field(description="What is learned from: a file (JSONL, JSON, CSV, TSV, Parquet), a folder of "
+                                     "texts, hub:name, or in Python the rows.")
+    out: Path = Field(description="Folder for the model, the scores, the report and the recipe.")
+    test: Source | None = Field(None, description=(
+        "What is measured on; without it, rows of the data are held out if there are enough."))
+    seed: Seed = Field(0, description="Of every random choice.")
+    force: bool = Field(False, description="Write into a folder that holds something else than a scrimp run.")
+
+    def do(self) -> Outcome:
+        self._claim()
+        outcome = self._learn()
+        self._leave(outcome)
+        return outcome
+
+    @abstractmethod
+    def _learn(self) -> Outcome:
+        """Do the work; leaves model, scores and ledger in ``out``."""
+
+    def _claim(self) -> None:
+        """Refuse an output folder that is somebody else's."""
+        names = held(self.out)
+        if names and not self.force and not names & {"ledger.jsonl", "scores.json"}:
+            raise WorkspaceError("holds something that is no scrimp run", where=str(self.out),
+                                 fix="give another folder as out, or force to write into this one")
+
+    def _leave(self, outcome: Outcome) -> None:
+        """Write what a person reads and runs again."""
+        from scrimp.recipes import writing
+        from scrimp.reports import page
+
+        best = outcome.best
+        tuning = {name: value for name, value in best.chosen.items() if name != "seed"}
+        step = {"tune": tuning} if best.kind == "adapted" else {"fit": {"rungs": [best.name]}}
+        writing.write(self, step, self.out / "recipe.yaml")
+        page.write(outcome, self.out / "report.html")
+
+
+class Fit(Learn, Controls, Rungs):
+    """Adapt a model to your examples within a budget, and measure it.
+
+    From a base model, examples and a budget to a folder that predicts, a report, and the recipe of what won. Tries the
+    untouched model, trivial controls, frozen features and LoRA; the best on validation wins, and every way is reported
+    by itself.
+    """
+
+    examples = (
+        "scrimp fit reviews.csv --budget 10m --out run",
+        "scrimp fit train.jsonl --test test.jsonl --budget 1h --out run",
+    )
+
+    budget: Limit = Field("10m", validate_default=True, description=(
+        "What the whole run may spend: 10m, or time=10m,memory=8GiB,tokens=1000000,disk=2GB."))
+
+    def _learn(self) -> Outcome:
+        from scrimp.planning import ladder
+
+        return ladder.climb(self)
+
+
+class Tune(Learn):
+    """Tune a model in exactly the way you spell out, and measure it.
+
+    Every option that is not listed here is a choice of tuning, such as adapter, rank, optimizer, learning_rate,
+    schedule, objective, epochs or batch_size; `scrimp methods` lists what there is.
+    """
+
+    rest = "method"
+    examples = (
+        "scrimp tune train.jsonl --out run --adapter lora --rank 16 --epochs 3",
+        "scrimp tune train.csv --out run --adapter full --learning-rate 1e-5",
+    )
+
+    budget: Limit = Field(
+        Budget(), description="What the run may spend: 10m, or time=10m,memory=8GiB; without it, whatever it takes.")
+    method: dict[str, Any] = Field({}, description="The choices of tuning, by name.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        """Options that are not the verb's own are choices of tuning."""
+        if not isinstance(given, dict):
+            return given
+        method = given.get("method", {})
+        rest = {name: value for name, value in given.items() if name not in cls.model_fields}
+        if not rest or not isinstance(method, dict):
+            return given
+        return {**{name: given[name] for name in given if name not in rest}, "method": {**method, **rest}}
+
+    def _learn(self) -> Outcome:
+        from scrimp.planning import ladder
+        from scrimp.tuning.plan import TunePlan
+
+        try:
+            TunePlan.parse(self.method, where="scrimp tune")
+        except OptionError as error:
+            own = [near for key in self.method if f"'{key}'" in error.what
+                   for near in get_close_matches(key, type(self).model_fields, n=1)]
+            raise OptionError(error.what, where=error.where,
+                              fix=f"did you mean '{own[0]}'?" if own else "scrimp methods lists the choices") from None
+        return ladder.tune(self)

@@ -1,0 +1,41 @@
+"""What a recipe asks for: `run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from scrimp.evaluation.outcome import Outcome
+from scrimp.verbs.base import Verb, Workspaced
+from scrimp.verbs.learn import Fit, Tune
+
+__all__ = ["Run"]
+
+_STEPS = {verb.named(): verb for verb in (Fit, Tune)}
+
+
+class Run(Verb, Workspaced):
+    """Run a recipe: all of it said in a YAML file.
+
+    It says what is adapted, on what, within what, how, and with which seeds. Paths in it are taken from its own folder.
+    `scrimp schema` gives the JSON schema by which editors complete it.
+    """
+
+    positional = ("recipe",)
+    examples = ("scrimp run recipe.yaml", "scrimp run recipe.yaml --out elsewhere")
+
+    recipe: Path = Field(description="The YAML file.")
+    out: Path | None = Field(None, description="Folder of the results; without it, the recipe's `out`, or its name.")
+    force: bool = Field(False, description="Write into a folder that holds something else than a scrimp run.")
+
+    def do(self) -> list[Outcome]:
+        from scrimp.recipes.calls import calls
+        from scrimp.recipes.schema import load
+
+        recipe, folder = load(self.recipe), self.recipe.absolute().parent
+        out = self.out or (folder / Path(recipe.out).expanduser() if recipe.out else self.recipe.with_suffix(""))
+        own = {"force": self.force, "workspace": self.workspace}
+        asked = [_STEPS[call.verb].parse({**call.options, **own}, where=str(self.recipe))
+                 for call in calls(recipe, folder, out)]
+        return [verb.do() for verb in asked]
