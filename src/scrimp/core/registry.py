@@ -19,7 +19,7 @@ from pydantic import PrivateAttr
 from scrimp.core.errors import OptionError, nearest
 from scrimp.core.options import Options
 
-__all__ = ["ENTRY_POINT_GROUP", "FAMILIES", "Method", "Preset", "build", "lookup", "preset", "presets"]
+__all__ = ["ENTRY_POINT_GROUP", "FAMILIES", "Cost", "Method", "Preset", "build", "lookup", "preset", "presets"]
 
 ENTRY_POINT_GROUP = "scrimp.methods"
 
@@ -28,9 +28,44 @@ FAMILIES: dict[str, str] = {
     "adapter": "scrimp.tuning.adapters",
     "optimizer": "scrimp.tuning.optimizers",
     "schedule": "scrimp.tuning.optimizers",
+    "clipping": "scrimp.tuning.optimizers",
     "objective": "scrimp.tuning.objectives",
+    "meta": "scrimp.tuning.meta",
+    "head": "scrimp.tuning.heads",
+    "continual": "scrimp.tuning.continual",
+    "selection": "scrimp.data.selection",
+    "synthesis": "scrimp.data.synthesis",
+    "condensation": "scrimp.data.condensation",
+    "merging": "scrimp.surgery.merging",
+    "growth": "scrimp.surgery.growth",
+    "compression": "scrimp.surgery.compression",
+    "vocabulary": "scrimp.surgery.vocabulary",
+    "architecture": "scrimp.surgery.architectures",
+    "audit": "scrimp.trust",
+    "unlearning": "scrimp.trust",
     "metric": "scrimp.evaluation.metrics",
+    "decoding": "scrimp.serving.decoding",
 }
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method says that it takes; the battery of its family measures whether that is so.
+
+    Each family's ``cost`` states what matters there and leaves the rest None.
+
+    Attributes:
+        parameters: that move, or that the result has.
+        state_bytes: kept between the steps of an optimizer.
+        forward, backward: passes over each example.
+        calls: of a language model, for each new example.
+    """
+
+    parameters: int | None = None
+    state_bytes: int | None = None
+    forward: float | None = None
+    backward: float | None = None
+    calls: float | None = None
 
 
 class Method(Options):

@@ -1,4 +1,4 @@
-"""The two families: an optimizer is built for named parameters, a schedule is a pure function of the step."""
+"""Three families: an optimizer is built for parameters, a schedule is a function of the step, clipping bounds gradients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from scrimp.core.registry import Method
 
-__all__ = ["Optimizer", "Schedule"]
+__all__ = ["Clipping", "Optimizer", "Schedule"]
 
 
 class Optimizer(Method):
@@ -32,4 +32,15 @@ class Schedule(Method):
 
     def factor(self, step: int, steps: int) -> float:
         """The factor of update ``step`` (from 0) in a run of ``steps`` updates; ``step == steps`` is the end."""
+        raise NotImplementedError
+
+
+class Clipping(Method):
+    """Bounds the gradient before it is used."""
+
+    family: ClassVar[str] = "clipping"
+    verb: ClassVar[str] = "clip"
+
+    def clip(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> float:
+        """Bound the gradients in place; returns their norm as it was before, over all parameters."""
         raise NotImplementedError

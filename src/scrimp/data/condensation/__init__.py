@@ -1,0 +1,1 @@
+"""The family of condensers: a few made-up examples that train like many real ones."""

@@ -1,0 +1,1 @@
+"""The family of selectors: which examples of a pool to keep."""

@@ -1,0 +1,55 @@
+"""The family of selectors: which examples of a pool to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from scrimp.core.registry import Cost, Method
+
+if TYPE_CHECKING:
+    from scrimp.examples.records import Examples
+    from scrimp.signals import Signals
+
+__all__ = ["Selection", "Selector"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was kept.
+
+    Attributes:
+        indices: int64 [K], rows of the pool, the best first; no row twice.
+        scores: float64 [N] of the whole pool, higher is better; None where rows have no score of their own.
+        why: one line for the person.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray | None = None
+    why: str = ""
+
+
+class Selector(Method):
+    """Keeps some examples of a pool. A selector is a function of signals and draws nothing but by ``seed``."""
+
+    family: ClassVar[str] = "selection"
+    verb: ClassVar[str] = "select"
+
+    def select(self, pool: Examples, keep: int, *, signals: Signals, target: Examples | None = None,
+               seed: int = 0) -> Selection:
+        """``keep`` rows of ``pool``.
+
+        Args:
+            pool: what is chosen from.
+            keep: how many, at most ``len(pool)``.
+            signals: of the pool and the target, computed when first asked for.
+            target: examples of what the model is to be good at, where the method needs some.
+            seed: of every random choice.
+        """
+        raise NotImplementedError
+
+    def cost(self) -> Cost:
+        """Passes over each row of the pool, those that its signals need included."""
+        raise NotImplementedError

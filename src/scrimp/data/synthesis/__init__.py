@@ -1,0 +1,1 @@
+"""The family of writers: new examples from few."""

@@ -1,0 +1,1 @@
+"""What a modality other than text adds: a reader, a batcher, a metric, a small model."""

@@ -1,0 +1,1 @@
+"""What can be known of an example without training on it: embeddings, losses, gradients, activations."""

@@ -1,0 +1,1 @@
+"""Making models of models: weights in, weights out."""

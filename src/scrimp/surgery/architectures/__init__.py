@@ -1,0 +1,1 @@
+"""The family of architectures: small models that are trained from nothing."""

@@ -1,0 +1,1 @@
+"""The family of compression: a smaller model that does nearly the same."""

@@ -1,0 +1,30 @@
+"""The family of compression: a smaller model that does nearly the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import nn
+
+from scrimp.core.registry import Cost, Method
+
+if TYPE_CHECKING:
+    from scrimp.examples.templates import Encoded
+
+__all__ = ["Compression"]
+
+
+class Compression(Method):
+    """Prunes or rounds the weights of a model's linear layers, by what flows through them."""
+
+    family: ClassVar[str] = "compression"
+    verb: ClassVar[str] = "apply"
+
+    def apply(self, model: nn.Module, calibration: Sequence[Encoded]) -> nn.Module:
+        """``model`` compressed in place, layer by layer, from the activations of ``calibration``."""
+        raise NotImplementedError
+
+    def cost(self) -> Cost:
+        """Passes over each calibration row."""
+        raise NotImplementedError

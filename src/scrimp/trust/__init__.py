@@ -1,0 +1,1 @@
+"""Can it be trusted: what a model has seen, and making it forget."""

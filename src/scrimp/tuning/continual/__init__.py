@@ -1,0 +1,1 @@
+"""The family of continual learning: what of the old comes back while the new is learned."""
