@@ -1,4 +1,4 @@
-"""Three families: an optimizer is built for parameters, a schedule is a function of the step, clipping bounds gradients."""
+"""Three families: an optimizer is built for parameters, a schedule follows the steps, clipping bounds the gradients."""
 
 from __future__ import annotations
 
