@@ -12,7 +12,8 @@ from scrimp.core.options import Options
 from scrimp.core.workspace import atomic_write
 from scrimp.tuning.curve import CurvePoint
 
-__all__ = ["CurvePoint", "DataSummary", "Gain", "InspectedRow", "Outcome", "Retention", "Rung", "Sample", "Score"]
+__all__ = ["CurvePoint", "DataSummary", "Forecast", "Gain", "InspectedRow", "Outcome", "Retention", "Rung", "Sample",
+           "Score"]
 
 
 class Score(Options):
@@ -78,6 +79,18 @@ class Gain(Options):
     n: int
 
 
+class Forecast(Options):
+    """What was foreseen before the work began; `Bill` has what it then took.
+
+    Attributes:
+        wall_s: seconds, a training that the budget cuts included as it will be cut.
+        peak_memory: resident bytes at their highest; None where nothing was measured to foresee it from.
+    """
+
+    wall_s: float
+    peak_memory: int | None = None
+
+
 class Rung(Options):
     """One way that was tried: a control, the untouched model, or an adapted one.
 
@@ -88,6 +101,7 @@ class Rung(Options):
         validation: the score it was chosen by, out of fold or on held-out training rows; None where not taken.
         test: scores on the test rows, the main one first; empty where there are none.
         retention: None for what changes no model.
+        foreseen: what its `bill` was predicted to be; None for what costs next to nothing.
         trainable: parameters that were trained.
         ship_bytes: bytes that must be shipped beside the base model.
         skipped: why it was not run, or None.
@@ -101,6 +115,7 @@ class Rung(Options):
     test: tuple[Score, ...] = ()
     retention: Retention | None = None
     bill: Bill = Bill()
+    foreseen: Forecast | None = None
     trainable: int = 0
     ship_bytes: int = 0
     curve: tuple[CurvePoint, ...] = ()
@@ -156,6 +171,7 @@ class Outcome(Options):
         gains: how the winner compares with each other rung on the test rows.
         why: one sentence on how it was chosen.
         budget: declared limits; `bill` has what was spent of them.
+        foreseen: what `bill` was predicted to be, once the first moments had been measured.
         parts: bill of each part of the run, in order.
         confusion: rows are true labels, columns predicted ones, in `labels`' order; of the winner on the test rows.
         warnings: what the guards said, worst first.
@@ -171,6 +187,7 @@ class Outcome(Options):
     why: str
     gains: tuple[Gain, ...] = ()
     budget: dict[str, Any] = {}
+    foreseen: Forecast | None = None
     bill: Bill
     parts: dict[str, Bill] = {}
     labels: tuple[str, ...] = ()

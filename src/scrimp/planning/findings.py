@@ -13,6 +13,7 @@ from scrimp.core.ledger import environment
 from scrimp.core.workspace import atomic_folder, atomic_write
 from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Rung, Sample
 from scrimp.examples.records import Examples, Layout
+from scrimp.planning.timing import WHOLE
 
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
@@ -49,6 +50,7 @@ def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str) -> 
         asked=_asked(run), data=_summary(run, winner), rungs=tuple(one.record for one in climbed),
         winner=winner.record.name, why=why, gains=_gains(run, winner, climbed),
         budget=run.request.budget.model_dump(exclude_none=True), bill=run.meter.bill(), parts=run.parts,
+        foreseen=run.timing.foreseen[WHOLE],
         labels=run.train.labels, confusion=_confusion(run, winner), samples=_samples(run, before, winner),
         warnings=tuple(dict.fromkeys(run.warnings)), environment=environment(), reproduce="", predict="")
 

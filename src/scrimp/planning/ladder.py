@@ -7,24 +7,23 @@ middle of its training.
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrimp.core.budget import Bill, Budget, Meter
+from scrimp.core.budget import Bill, Meter
 from scrimp.core.errors import BudgetError, OptionError, nearest
 from scrimp.core.interrupts import graceful, stop_if_requested
 from scrimp.core.ledger import Ledger, environment
 from scrimp.core.progress import say
 from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, folder_bytes
 from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
-from scrimp.examples.records import Examples, Layout
+from scrimp.examples.records import Layout
 from scrimp.planning.findings import Climbed, outcome, parity_rows
 from scrimp.planning.material import Material, gather
-from scrimp.planning.protocol import Protocol, choose, everything, held_out
+from scrimp.planning.protocol import Protocol, everything, held_out
 from scrimp.planning.rungs import (
     Base,
     FrozenRung,
@@ -35,6 +34,8 @@ from scrimp.planning.rungs import (
     default_plan,
 )
 from scrimp.planning.rungs import Rung as Way
+from scrimp.planning.timing import Timing, few_rows
+from scrimp.planning.trainings import Trainings
 
 if TYPE_CHECKING:
     from scrimp.evaluation.tasks import Evaluation
@@ -43,13 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["NUMERICS", "climb", "tune"]
 
 NUMERICS = 1  #: bumped by hand when the same request may give other numbers; finished runs of before are not reused
-CLOSING_S = 10.0  # the check of what was saved, the report
-_ADAPTED_OVER_BASE = 1.5  # a model predicts that much slower under its adapter
-_RETENTION_S = 15.0
-_TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's predictions of the test rows
-_LEAST_TEST_ROWS = 50
-_LEAST_TRAINING_S = 3.0
-_CHEAP_RUNGS_S = 8.0
 
 
 def climb(request: Any) -> Outcome:
@@ -106,46 +100,6 @@ def _deliver(done: Path, request: Any) -> Outcome:
     return found
 
 
-class Trainings:
-    """The trainings of one rung in turn: first of what is shipped, then of each part of the protocol."""
-
-    def __init__(self, run: Run, way: Way, protocol: Protocol, folder: Path, meter: Meter) -> None:
-        self._run, self._way, self._protocol, self._folder, self._meter = run, way, protocol, folder, meter
-        self._left = protocol.trainings(len(run.train))
-        self._shipped: Predictor | None = None
-        self.warnings: list[str] = []
-
-    def shipped(self) -> Predictor:
-        """Fitted on all rows, or on those of the one part where nothing is fitted again."""
-        rows = range(len(self._run.train)) if self._protocol.refit else self._protocol.parts[0][0]
-        self._shipped = self._fit(rows, "shipped", self._run.after_s + self._judging_s())
-        return self._shipped
-
-    def judged(self) -> list[Prediction]:
-        """Predictions of the judged rows, in the protocol's order; none if the time does not suffice for all."""
-        said: list[Prediction] = []
-        try:
-            for number, (learn, judge) in enumerate(self._protocol.parts):
-                if judge:
-                    predictor = self._shipped if not self._protocol.refit else None
-                    predictor = predictor or self._fit(learn, f"part-{number}", CLOSING_S + self._judging_s())
-                    said += predictor.predict(self._run.train.subset(judge).rows, meter=self._meter)
-        except BudgetError as error:
-            self.warnings.append(f"{self._way.title} could not be judged and was not chosen: {error.what}")
-            return []
-        return said
-
-    def _fit(self, rows: Sequence[int], name: str, later_s: float) -> Predictor:
-        adapts = self._way.kind == "adapted"
-        budget = self._run.allowance(self._left, later_s=later_s) if adapts else Budget()
-        self._left.pop(0)
-        with self._meter.part(budget) as timed:
-            return self._way.fit(self._run.train.subset(rows), self._folder / name, timed)
-
-    def _judging_s(self) -> float:
-        return _ADAPTED_OVER_BASE * self._run.row_s * len(self._protocol.judged)
-
-
 class Run:
     """One `fit` or `tune` in its folder: the rungs share its meter, ledger, rows and models.
 
@@ -184,8 +138,7 @@ class Run:
                               where="rungs")
         ways = [way for way in ways if way.name in wanted]
         self._others = len(ways) > 1
-        self._size_test(ways)
-        protocol = self._protocol(tuned if tuned in ways else None)
+        protocol = self._timed(ways)
         climbed = [self._climb(way, protocol) for way in ways]
         winner = self._choose(climbed)
         return outcome(self, climbed, winner, f"best {self.metric} by {protocol.words}")
@@ -204,9 +157,30 @@ class Run:
             self.warnings.append("the rows held out also chose when to stop, so that their score is a little too good")
         tuned = TunedRung(self.base, plan, ledger=self.ledger, validation=validation)
         ways: list[Way] = [UntouchedRung(self.base), tuned]
-        self._size_test(ways)
+        self._timed(ways, protocol)
         climbed = [self._climb(way, protocol) for way in ways]
         return outcome(self, climbed, climbed[-1], f"asked for by name; judged by {protocol.words}")
+
+    def _timed(self, ways: Sequence[Way], protocol: Protocol | None = None) -> Protocol:
+        """Measure how long things take; size the test by it, and choose the protocol unless there is one."""
+        self.timing = Timing(self, ways)
+        self._size_test()
+        for way in ways:
+            if isinstance(way, TunedRung):
+                self.timing.measure(way)
+        protocol = protocol or self.timing.protocol()
+        self.timing.foresee(protocol)
+        return protocol
+
+    def _size_test(self) -> None:
+        """Take as many test rows as the time allows the slowest model to predict; the same for all rungs."""
+        if self.test is None or (most := self.timing.most_tests()) >= len(self.test):
+            return
+        whole, most = len(self.test), int(most)
+        self.test = few_rows(self.test, most, self.request.seed)
+        self.test_origin = f"{self.material.test_origin}; {most} of the {whole}, drawn to fit the budget"
+        self.warnings.append(f"the scores are of {most} of the {whole} test rows, as many as the budget "
+                             "allows; `scrimp evaluate` measures on all")
 
     def _controls(self) -> list[Way]:
         if self.train.layout is not Layout.LABEL:
@@ -228,7 +202,7 @@ class Run:
         self._check_disk(way)
         self.warnings += said["warnings"]
         if way.kind == "untouched":  # what will follow the training of the same model
-            self.after_s = _ADAPTED_OVER_BASE * said["after_s"] + CLOSING_S
+            self.timing.saw_untouched(said["after_s"])
         self.parts[way.name] = record.bill
         self.ledger.write("rung", name=way.name, **record.bill.model_dump())
         return Climbed(record, said["judged"], said["tested"], said["probed"], folder)
@@ -284,7 +258,7 @@ class Run:
 
     def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
         return Rung(name=way.name, title=way.title, kind=way.kind, bill=part.bill(), trainable=way.trainable,
-                    chosen=way.chosen, curve=way.curve, **found)
+                    chosen=way.chosen, curve=way.curve, foreseen=self.timing.foreseen.get(way.name), **found)
 
     def _retention(self, way: Way, meter: Meter) -> Retention | None:
         """What the model forgot: measured on the untouched rung, and again after tuning."""
@@ -301,72 +275,6 @@ class Run:
         if not kept.exists():
             return None
         return retention.compare(retention.RetentionProbe.parse(json.loads(kept.read_text())), probe)
-
-    # --- time -----------------------------------------------------------------------------------------------------
-
-    def allowance(self, rows: Sequence[int], *, later_s: float) -> Budget:
-        """Seconds and tokens for the next training of the adapted model: its share of what is left.
-
-        Args:
-            rows: rows of this and of all further trainings.
-            later_s: seconds to keep for what is no training.
-        """
-        share, limit = rows[0] / sum(rows), self.request.budget.tokens
-        tokens = None if limit is None else max(1, int(share * (limit - self.meter.bill().tokens_backward)))
-        if math.isinf(self.meter.remaining_s()):
-            return Budget(tokens=tokens)
-        left = self.meter.remaining_s() - later_s
-        if share * left < _LEAST_TRAINING_S:
-            raise BudgetError(f"{max(left, 0):.0f} s are left for training, too few to begin",
-                              fix="declare a longer --budget")
-        return Budget(time=share * left, tokens=tokens)
-
-    def _size_test(self, ways: Sequence[Way]) -> None:
-        """Take as many test rows as the time allows the slowest model to predict; the same for all rungs."""
-        asking = next((way for way in ways if way.kind != "control"), None)
-        self.row_s = self._time_row(asking) if asking else 0.0
-        if self.test is not None and self.row_s and not math.isinf(self.meter.remaining_s()):
-            most = max(_LEAST_TEST_ROWS, int(self.meter.remaining_s() * _TEST_SHARE_OF_TIME / self.row_s))
-            if most < len(self.test):
-                whole = len(self.test)
-                self.test = _few(self.test, most, self.request.seed)
-                self.test_origin = f"{self.material.test_origin}; {most} of the {whole}, drawn to fit the budget"
-                self.warnings.append(f"the scores are of {most} of the {whole} test rows, as many as the budget "
-                                     "allows; `scrimp evaluate` measures on all")
-        tests = len(self.test) if self.test is not None else 0
-        self.after_s = tests * self.row_s + _RETENTION_S + CLOSING_S
-
-    def _time_row(self, way: Way) -> float:
-        """Seconds in which the base model predicts one row, from a few rows."""
-        def timed(folder: Path) -> None:
-            few = _few(self.train, 24, self.request.seed)
-            predictor = UntouchedRung(self.base).fit(few, folder, self.meter)
-            predictor.predict(few.rows[:4], meter=self.meter)
-            with self.meter.part() as part:
-                predictor.predict(few.rows, meter=part)
-            atomic_write(folder / "seconds", str(part.bill().wall_s / len(few)))
-
-        return float((self.space.step("row-time", {"way": way.name}, timed) / "seconds").read_text())
-
-    def _protocol(self, tuned: TunedRung | None) -> Protocol:
-        """Chosen once for a run, by the time that the dearest rung needs."""
-        def decide(folder: Path) -> None:
-            seconds: Callable[[int], float] = lambda rows: 0.0  # noqa: E731
-            if tuned is not None:
-                probe = tuned.probe(self.train, folder / "probe", self.meter)
-                tuned.fit_memory(probe, self.request.budget)
-                self.ledger.write("probe", **probe.model_dump())
-                per_row = probe.seconds(tuned.tokens(self.train)) / len(self.train)
-                seconds = lambda rows: per_row * rows  # noqa: E731
-            left = self.meter.remaining_s() - self.after_s - _CHEAP_RUNGS_S - self.row_s * len(self.train)
-            chosen = choose(self.train, seconds=seconds, left_s=left * 0.9, judge_s=self.row_s, seed=self.request.seed)
-            atomic_write(folder / "protocol.json", json.dumps({"parts": chosen.parts, "refit": chosen.refit,
-                                                               "words": chosen.words}))
-
-        folder = self.space.step("protocol", {"tuned": tuned.chosen if tuned else None}, decide)
-        said = json.loads((folder / "protocol.json").read_text())
-        parts = tuple((tuple(a), tuple(b)) for a, b in said["parts"])
-        return Protocol(parts, refit=said["refit"], words=said["words"])
 
     # --- what came of it ------------------------------------------------------------------------------------------
 
@@ -429,12 +337,3 @@ def _metric(named: str | None, layout: Layout) -> str:
 def _main_first(evaluation: Any, metric: str) -> tuple[Score, ...]:
     scores = evaluation.scores if evaluation else ()
     return tuple(sorted(scores, key=lambda score: score.metric != metric))
-
-
-def _few(examples: Examples, most: int, seed: int) -> Examples:
-    """At most ``most`` rows, drawn by ``seed``, in their own order."""
-    import random
-
-    if len(examples) <= most:
-        return examples
-    return examples.subset(sorted(random.Random(seed).sample(range(len(examples)), most)))

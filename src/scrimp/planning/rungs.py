@@ -7,6 +7,7 @@ for free text, and the untouched model everywhere.
 from __future__ import annotations
 
 import abc
+import gc
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,14 @@ class Base:
         from scrimp.checkpoints.loading import load
 
         return load(self.checkpoint)
+
+    def forget(self) -> None:
+        """Give the model's memory back; it is loaded anew when it is needed."""
+        from scrimp.tuning.memory import return_freed
+
+        del self.loaded
+        gc.collect()  # an adapted model refers to itself
+        return_freed()
 
     @cached_property
     def template(self) -> Template:
@@ -212,12 +221,11 @@ class TunedRung(Rung):
         return round(sum(len(row.ids) for row in self.base.encode(train)) * (epochs or 1))
 
     def probe(self, train: Examples, folder: Path, meter: Meter) -> Probe:
-        """A moment of training, measured; the base model is as untouched afterwards as before."""
+        """A moment of training, measured; afterwards the base model is loaded anew, whatever the adapter did to it."""
         found = probe_training(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, plan=self.plan,
                                folder=folder, meter=meter)
-        wrapped: Any = self.model if self.base.causal else self.model.encoder
-        wrapped.unload()
         del self.model
+        self.base.forget()
         return found
 
     def fit_memory(self, probe: Probe, budget: Budget) -> None:
@@ -235,7 +243,6 @@ class TunedRung(Rung):
             self.warnings += (f"{self.title}: {result.steps} of the {result.planned} planned steps were made; "
                               f"the {result.stopped_by} budget allowed no more",)
         return asked(self.base, tuned=self.model)
-
 
     def _validator(self, meter: Meter) -> Callable[[], float] | None:
         from scrimp.tuning.validation import mean_loss

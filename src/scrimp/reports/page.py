@@ -53,6 +53,7 @@ def render(outcome: Outcome) -> str:
         retention_chart=_retention_chart(outcome), label_chart=_label_chart(outcome),
         token_chart=_token_chart(outcome), curves=list(_curves(outcome)),
         limits_chart=_limits_chart(outcome), parts_chart=_parts_chart(outcome),
+        foreseen=[rung for rung in outcome.rungs if rung.foreseen and rung.skipped is None],
         matrix=_matrix(outcome), pairs=_pairs(outcome), samples=_samples(outcome),
         changed=sum(sample.before != sample.after for sample in outcome.samples),
         rows=[(row, text.runs(row, most_tokens=_ROW_TOKENS)) for row in outcome.data.inspected[:_ROWS]],
@@ -166,18 +167,27 @@ def _from_to(points: list[Point]) -> str:
 
 
 def _limits_chart(outcome: Outcome) -> Chart | None:
-    budget, bill = story.declared(outcome)[0], outcome.bill
-    rows = [_limit(name, spent, limit, say) for name, spent, limit, say in (
-        ("Time", bill.wall_s, budget.time, numbers.duration), ("Memory", bill.peak_memory, budget.memory, numbers.size),
-        ("Tokens trained on", bill.tokens_backward, budget.tokens, numbers.short)) if limit]
+    """What was foreseen and what was spent of each limit; without limits, of whichever was more."""
+    budget, bill, foreseen = story.declared(outcome)[0], outcome.bill, outcome.foreseen
+    seconds, memory = (foreseen.wall_s, foreseen.peak_memory) if foreseen else (None, None)
+    rows = [*_limited("Time", bill.wall_s, seconds, budget.time, numbers.duration),
+            *_limited("Memory", bill.peak_memory, memory, budget.memory, numbers.size),
+            *_limited("Tokens trained on", bill.tokens_backward, None, budget.tokens, numbers.short)]
     told = "; ".join(f"{row.label} {row.value}" for row in rows) + "."
-    return charts.bars("limits", "Spent of what was allowed", told, rows, columns=("", "spent"),
-                       track=True) if rows else None
+    declared = any((budget.time, budget.memory, budget.tokens))
+    title = "Spent of what was allowed" if declared else "Spent, beside what was foreseen"
+    return charts.bars("limits", title, told, rows, columns=("", "amount"), track=True) if rows else None
 
 
-def _limit(name: str, spent: float, limit: float, say: Callable[[Any], str]) -> Bar:
-    over = " · over" if spent > limit else ""
-    return Bar(name, 0, min(spent / limit, 1.0), f"{say(spent)} of {say(limit)}{over}", strong=bool(over))
+def _limited(name: str, spent: float, foreseen: float | None, limit: float | None,
+             say: Callable[[Any], str]) -> Iterator[Bar]:
+    whole = limit or max(spent, foreseen or 0.0)
+    if not whole or (limit is None and foreseen is None):
+        return
+    allowed, over = f" of {say(limit)}" if limit else "", " · over" if limit and spent > limit else ""
+    yield Bar(name, 0, min(spent / whole, 1.0), f"{say(spent)}{allowed}{over}", strong=bool(over))
+    if foreseen is not None:
+        yield Bar(f"{name}, foreseen", 0, min(foreseen / whole, 1.0), say(foreseen))
 
 
 def _parts_chart(outcome: Outcome) -> Chart | None:

@@ -44,9 +44,22 @@ def _notes(outcome: Outcome) -> Iterator[str]:
     yield "* chosen; brackets hold 95% intervals"
     for measure in dict.fromkeys(rung.retention.measure for rung in outcome.rungs if rung.retention):
         yield f"retention: the change of {_shown(measure)}"
+    yield from _foreseen(outcome)
     for rung in outcome.rungs:
         if rung.skipped is not None:
             yield f"not run: {_shown(rung.name)}, {_shown(rung.skipped)}"
+
+
+def _foreseen(outcome: Outcome) -> Iterator[str]:
+    """What was predicted beside what was spent: of the run, and of every way that has a forecast."""
+    ways = [(_shown(rung.name), rung.foreseen, rung.bill) for rung in outcome.rungs if rung.skipped is None]
+    costs = [("the run", outcome.foreseen, outcome.bill), *ways]
+    for name, foreseen, bill in costs:
+        if foreseen is not None:
+            seconds = f"{numbers.duration(foreseen.wall_s)}, took {numbers.duration(bill.wall_s)}"
+            memory = "" if foreseen.peak_memory is None else (
+                f"; {numbers.size(foreseen.peak_memory)}, took {numbers.size(bill.peak_memory)}")
+            yield f"foreseen for {name}: {seconds}{memory}"
 
 
 def _heads(place: story.Standing) -> tuple[str, ...]:

@@ -3,11 +3,13 @@ import signal
 import time
 
 import pytest
+from rich.console import Console
 
 import scrimp
 from scrimp.core import interrupts
 from scrimp.core.errors import BudgetError, GuardError, OptionError, Stopped
 from scrimp.evaluation.outcome import Outcome
+from scrimp.reports import terminal
 from scrimp.serving import predictors
 
 SAID = {"positive": "I loved it", "negative": "I hated it"}
@@ -20,6 +22,13 @@ def labelled(count, start=0):
 
 def sums(count, start=0):
     return [{"prompt": f"{n} and {n % 7} =", "completion": str(n + n % 7)} for n in range(start, start + count)]
+
+
+def capture(shown):
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get()
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +64,24 @@ def test_every_rung_is_tried_judged_and_billed(whole):
     assert lora.retention.before != lora.retention.after
     assert {gain.over for gain in outcome.gains} == {rung.name for rung in outcome.rungs} - {outcome.winner}
     assert outcome.bill.wall_s <= 90
+
+
+def test_cost_is_foreseen_and_told_beside_what_was_spent(whole):
+    folder, outcome = whole
+    untouched, words, frozen, lora = outcome.rungs
+    assert words.foreseen is frozen.foreseen is untouched.foreseen.peak_memory is None
+    assert 0.2 < lora.foreseen.peak_memory / lora.bill.peak_memory < 5
+    assert outcome.foreseen.peak_memory == lora.foreseen.peak_memory
+    assert untouched.foreseen.wall_s + lora.foreseen.wall_s < outcome.foreseen.wall_s <= 90
+    assert "foreseen for lora" in capture(terminal.table(outcome))
+    assert "What each way was foreseen to cost" in (folder / "run" / "report.html").read_text()
+
+
+def test_a_spelt_out_tuning_is_foreseen_too(tmp_path, causal_folder):
+    given = {"workspace": tmp_path / "space", "model": str(causal_folder), "batch_size": 4}
+    few, many = (scrimp.tune(labelled(20), out=tmp_path / str(steps), steps=steps, **given) for steps in (2, 200))
+    grown = many.best.foreseen.wall_s - few.best.foreseen.wall_s
+    assert 0.1 < grown / (many.best.bill.wall_s - few.best.bill.wall_s) < 10
 
 
 def test_the_same_command_again_takes_what_is_finished(whole, fit):

@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 
 from scrimp.core.budget import Bill
-from scrimp.evaluation.outcome import CurvePoint, DataSummary, InspectedRow, Outcome, Retention, Rung, Sample, Score
+from scrimp.evaluation.outcome import (
+    CurvePoint,
+    DataSummary,
+    Forecast,
+    InspectedRow,
+    Outcome,
+    Retention,
+    Rung,
+    Sample,
+    Score,
+)
 
 ATTACKS = (
     "<script>document.title = 'run'</script>", '<img src="x" onerror="document.title = \'run\'">',
@@ -59,7 +69,8 @@ def classification() -> Outcome:
         test=(accuracy(0.73), Score(metric="macro_f1", value=0.728, low=0.681, high=0.770, n=400)),
         retention=Retention(measure="general-text loss, nats a token", before=3.412, after=3.433, low=0.012,
                             high=0.031, skills_before=0.46, skills_after=0.44, skills_n=50),
-        bill=bill(128, 2.1, 19_968), trainable=2_442_240, ship_bytes=9_786_112, curve=learning(48, 1.92, 0.21, 8),
+        bill=bill(128, 2.1, 19_968), foreseen=Forecast(wall_s=118.0, peak_memory=2 * 2**30),
+        trainable=2_442_240, ship_bytes=9_786_112, curve=learning(48, 1.92, 0.21, 8),
         chosen={"adapter": "lora", "rank": 16, "learning_rate": 2e-4, "epochs": 6, "schedule": "cosine"})
     return Outcome(
         asked={"data": "reviews.jsonl (64 rows)", "test": "reviews-test.jsonl", "model": base, "budget": "4m",
@@ -72,7 +83,7 @@ def classification() -> Outcome:
             inspected=(ROW, ROW.model_copy(update={"source": "train.jsonl:31"}))),
         rungs=(
             Rung(name="zero-shot", title=f"{base} as it came, zero-shot", kind="untouched", test=(accuracy(0.58),),
-                 bill=bill(21, 1.2)),
+                 bill=bill(21, 1.2), foreseen=Forecast(wall_s=24.0)),
             Rung(name="word-counts", title="Word counts with logistic regression", kind="control",
                  validation=accuracy(0.547, 64), test=(accuracy(0.55),), bill=bill(0.6, 0.31), trainable=1_204,
                  ship_bytes=61_440, chosen={"C": 4.0}),
@@ -84,7 +95,8 @@ def classification() -> Outcome:
                  skipped="needs about 6 min, and 38 s of the time budget are left"),
         ),
         winner="lora", why="LoRA had the best score on held-out training rows (4 folds).",
-        budget={"time": 240.0, "memory": 4 * 2**30, "tokens": None, "disk": None}, bill=bill(221, 2.1, 19_968),
+        budget={"time": 240.0, "memory": 4 * 2**30, "tokens": None, "disk": None},
+        foreseen=Forecast(wall_s=215.0, peak_memory=2 * 2**30), bill=bill(221, 2.1, 19_968),
         parts={"reading and checking the data": bill(1.2, 0.4), "untouched model": bill(21, 1.2),
                "word counts": bill(0.6, 0.3), "frozen features": bill(24, 1.3), "lora": bill(128, 2.1, 19_968),
                "retention": bill(31, 1.6), "export and parity": bill(9, 1.9)},

@@ -13,7 +13,17 @@ from unit.reports.markup import Page
 
 from scrimp.core.budget import Bill
 from scrimp.core.errors import DataError, WorkspaceError
-from scrimp.evaluation.outcome import CurvePoint, DataSummary, InspectedRow, Outcome, Retention, Rung, Sample, Score
+from scrimp.evaluation.outcome import (
+    CurvePoint,
+    DataSummary,
+    Forecast,
+    InspectedRow,
+    Outcome,
+    Retention,
+    Rung,
+    Sample,
+    Score,
+)
 from scrimp.reports import page
 
 _TAGS = frozenset({
@@ -41,6 +51,7 @@ def scores(draw: st.DrawFn) -> Score:
 
 bills = st.builds(Bill, wall_s=st.floats(0, 1e7), cpu_s=st.floats(0, 1e7), tokens_forward=natural,
                   tokens_backward=natural, flops=st.floats(0, 1e24), peak_memory=natural)
+forecasts = st.builds(Forecast, wall_s=st.floats(0, 1e7), peak_memory=st.none() | natural)
 points = st.builds(CurvePoint, step=st.integers(0, 10**6), seconds=number, loss=number, learning_rate=number,
                    validation=st.none() | number)
 retentions = st.builds(Retention, measure=words, before=number, after=number, low=number, high=number,
@@ -52,7 +63,8 @@ def rungs(name: str) -> st.SearchStrategy[Rung]:
     return st.builds(
         Rung, name=st.just(name), title=words, kind=st.sampled_from(("untouched", "control", "adapted")),
         validation=st.none() | scores(), test=st.lists(scores(), max_size=2).map(tuple),
-        retention=st.none() | retentions, bill=bills, trainable=natural, ship_bytes=natural,
+        retention=st.none() | retentions, bill=bills, foreseen=st.none() | forecasts,
+        trainable=natural, ship_bytes=natural,
         curve=st.lists(points, max_size=4).map(tuple),
         skipped=st.none() | words, chosen=st.dictionaries(words, anything, max_size=2))
 
@@ -77,7 +89,8 @@ def outcomes(draw: st.DrawFn) -> Outcome:
         asked=draw(st.dictionaries(words, anything, max_size=3)), data=draw(summaries),
         rungs=tuple(draw(rungs(name)) for name in names), winner=draw(st.sampled_from(names)), why=draw(words),
         budget=draw(st.sampled_from(({}, {"time": 60.0}, {"time": "4m", "memory": "2GiB", "tokens": 5, "own": 1}))),
-        bill=draw(bills), parts=draw(st.dictionaries(words, bills, max_size=4)), labels=tuple(labels),
+        bill=draw(bills), foreseen=draw(st.none() | forecasts),
+        parts=draw(st.dictionaries(words, bills, max_size=4)), labels=tuple(labels),
         confusion=tuple(draw(row) for _ in labels) if draw(st.booleans()) else (), samples=draw(samples),
         warnings=draw(st.lists(words, max_size=2).map(tuple)),
         environment=draw(st.dictionaries(words, anything, max_size=3)), reproduce=draw(words), predict=draw(words))
@@ -220,6 +233,26 @@ def test_a_spent_budget_says_over() -> None:
     chart = page._limits_chart(sample.hostile())
     assert chart is not None
     assert chart.rows == (("Time", "1 min 10 s of 1 min · over"),)
+
+
+def test_what_was_foreseen_stands_beside_what_was_spent() -> None:
+    chart = page._limits_chart(sample.classification())
+    assert chart is not None
+    assert chart.rows == (("Time", "3 min 41 s of 4 min"), ("Time, foreseen", "3 min 35 s"),
+                          ("Memory", "2.1 GiB of 4.0 GiB"), ("Memory, foreseen", "2.0 GiB"))
+    text = " ".join(Page(page.render(sample.classification())).text.split())
+    assert "LoRA on SmolLM2-135M 1 min 58 s 2 min 8 s 2.0 GiB 2.1 GiB" in text
+    assert "zero-shot 24 s 21 s not measured 1.2 GiB" in text
+    assert "foreseen" not in Page(page.render(sample.generation())).text
+
+
+def test_without_a_limit_what_was_foreseen_is_the_measure() -> None:
+    outcome = sample.classification().model_copy(update={"budget": {}})
+    chart = page._limits_chart(outcome)
+    assert chart is not None
+    assert chart.title == "Spent, beside what was foreseen"
+    assert chart.rows[:2] == (("Time", "3 min 41 s"), ("Time, foreseen", "3 min 35 s"))
+    assert page._limits_chart(outcome.model_copy(update={"foreseen": None})) is None
 
 
 def test_many_labels_are_counted_even_if_not_drawn() -> None:

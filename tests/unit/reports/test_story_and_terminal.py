@@ -91,6 +91,14 @@ def test_the_terminal_table_fits_80_columns_with_all_numbers() -> None:
     assert "not run: full, needs about 6 min, and 38 s of the time budget are left" in lines
 
 
+def test_what_was_foreseen_stands_beside_what_it_took() -> None:
+    text = "\n".join(printed(sample.classification()))
+    assert "foreseen for the run: 3 min 35 s, took 3 min 41 s; 2.0 GiB, took 2.1 GiB" in text
+    assert "foreseen for lora: 1 min 58 s, took 2 min 8 s; 2.0 GiB, took 2.1 GiB" in text
+    assert "foreseen for zero-shot: 24 s, took 21 s\n" in text
+    assert "foreseen" not in "\n".join(printed(sample.generation()))
+
+
 @pytest.mark.parametrize("name", sample.ALL)
 def test_every_sample_has_a_table(name: str) -> None:
     text = "\n".join(printed(sample.ALL[name]()))
