@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, ModelError
 from scrimp.core.progress import bar
-from scrimp.serving.passes import MICRO_TOKENS, by_length, charge, evaluating, padded, positions_of, rows_for_logits
+from scrimp.signals.passes import MICRO_TOKENS, by_length, charge, evaluating, padded, positions_of, rows_for_logits
 
 __all__ = ["end_tokens", "generate", "token_losses"]
 

@@ -8,12 +8,12 @@ from scrimp.checkpoints.loading import Checkpoint, resolve
 from scrimp.checkpoints.validation import refusing
 from scrimp.core.errors import ModelError
 from scrimp.serving.base import MANIFEST, Manifest, Prediction, Predictor, read_manifest
-from scrimp.serving.features import FrozenHead, LabelNames, embed_texts
+from scrimp.serving.features import FrozenHead, LabelNames
 from scrimp.serving.language import Generator, LabelScorer, PooledHead
 from scrimp.serving.words import NearestAnswer, WordCounts
 
 __all__ = ["KINDS", "FrozenHead", "Generator", "LabelNames", "LabelScorer", "NearestAnswer", "PooledHead", "Prediction",
-           "Predictor", "WordCounts", "embed_texts", "load_predictor"]
+           "Predictor", "WordCounts", "load_predictor"]
 
 KINDS: dict[str, type[Predictor]] = {
     cls.kind: cls for cls in (LabelScorer, Generator, PooledHead, FrozenHead, LabelNames, WordCounts, NearestAnswer)}

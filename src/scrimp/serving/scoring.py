@@ -25,7 +25,7 @@ from torch import nn
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, ModelError
 from scrimp.core.progress import bar, say
-from scrimp.serving.passes import MICRO_TOKENS, by_length, charge, evaluating, padded, positions_of, rows_for_logits
+from scrimp.signals.passes import MICRO_TOKENS, by_length, charge, evaluating, padded, positions_of, rows_for_logits
 
 __all__ = ["Normalise", "Trie", "calibrated", "score_labels", "score_plainly"]
 

@@ -2,7 +2,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM
 
-from scrimp.serving.passes import evaluating
+from scrimp.signals.passes import evaluating
 
 
 def test_a_frozen_output_layer_is_not_copied_for_every_row(causal_folder):

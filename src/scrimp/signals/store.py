@@ -1,0 +1,129 @@
+"""Signals: what methods read of examples, computed when first asked for and then kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from scrimp.checkpoints.loading import Checkpoint, load, resolve
+from scrimp.core.budget import Meter
+from scrimp.core.errors import WorkspaceError
+from scrimp.core.workspace import Workspace, atomic_write, fingerprint
+from scrimp.examples.records import input_text
+from scrimp.signals.activations import InputStatistics, activations
+from scrimp.signals.embeddings import embed_texts
+from scrimp.signals.gradients import Gradients, gradients
+from scrimp.signals.losses import TokenLosses, losses
+
+if TYPE_CHECKING:
+    from scrimp.examples.templates import Encoded
+
+__all__ = ["Signals"]
+
+_FILE = "signal.safetensors"
+
+
+class Signals:
+    """The passes over examples, each made once.
+
+    What was found is kept in memory and, if there is a workspace, on disk, under the content of the rows and of the
+    model's weights: the same question is never computed twice, and a changed model is another question.
+
+    Args:
+        encoder: whose embeddings are meant; None is the asset ``minilm``, looked up when embeddings are asked for.
+        workspace: keeps what is found beyond this process.
+        meter: what the passes are charged to; what was kept costs nothing.
+    """
+
+    def __init__(self, encoder: Checkpoint | None = None, *, workspace: Workspace | None = None,
+                 meter: Meter | None = None) -> None:
+        self._encoder, self._workspace, self._meter = encoder, workspace, meter
+        self._memory: dict[str, dict[str, torch.Tensor]] = {}
+
+    def embeddings(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Float32 [N, D], the mean of the encoder's last states over each row's `input_text`.
+
+        The encoder runs in float32 everywhere, so that the same rows are chosen on every machine.
+        """
+        encoder = self._encoder = self._encoder or resolve("minilm")
+        texts = [input_text(row) for row in rows]
+        found = self._kept("embeddings", [encoder.fingerprint, texts], lambda: {
+            "vectors": torch.from_numpy(embed_texts(load(encoder, dtype="float32"), texts, meter=self._meter))})
+        return found["vectors"].numpy().copy()
+
+    def losses(self, model: Any, encoded: Sequence[Encoded]) -> list[TokenLosses]:
+        """See `scrimp.signals.losses.losses`."""
+        def make() -> dict[str, torch.Tensor]:
+            rows = losses(model, encoded, meter=self._meter)
+            return {"lengths": torch.tensor([len(row.log_probability) for row in rows]),
+                    **{name: torch.from_numpy(np.concatenate([[], *(getattr(row, name) for row in rows)],
+                                                             dtype=np.float32)) for name in parts}}
+
+        parts = ("log_probability", "expected", "spread")
+        found = self._kept("losses", [_weights(model), _content(encoded)], make)
+        cut = [found[name].split(found["lengths"].tolist()) for name in parts]
+        return [TokenLosses(*(part.numpy() for part in row)) for row in zip(*cut, strict=True)]
+
+    def activations(self, model: Any, encoded: Sequence[Encoded], layers: Sequence[str] | None = None, *,
+                    gram: bool = False) -> dict[str, InputStatistics]:
+        """See `scrimp.signals.activations.activations`."""
+        def make() -> dict[str, torch.Tensor]:
+            made = activations(model, encoded, layers, gram=gram, meter=self._meter)
+            return {f"{part}:{name}": torch.as_tensor(value).cpu() for name, one in made.items()
+                    for part, value in vars(one).items() if value is not None}
+
+        asked = [_weights(model), [row.ids for row in encoded], layers, gram]
+        found = self._kept("activations", asked, make)
+        names = [key.partition(":")[2] for key in found if key.startswith("count:")]
+        return {name: InputStatistics(int(found[f"count:{name}"]), found[f"total:{name}"], found[f"squares:{name}"],
+                                      found.get(f"gram:{name}")) for name in names}
+
+    def gradients(self, model: Any, encoded: Sequence[Encoded], *, parameters: str = ".*", width: int = 256,
+                  seed: int = 0) -> Gradients:
+        """See `scrimp.signals.gradients.gradients`."""
+        def make() -> dict[str, torch.Tensor]:
+            made = gradients(model, encoded, parameters=parameters, width=width, seed=seed, meter=self._meter)
+            return {"norms": torch.from_numpy(made.norms), "projected": torch.from_numpy(made.projected)}
+
+        asked = [_weights(model), _content(encoded), parameters, width, seed]
+        found = self._kept("gradients", asked, make)
+        return Gradients(found["norms"].numpy(), found["projected"].numpy())
+
+    def _kept(self, kind: str, asked: Any, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """The arrays that answer a question: from memory, from disk, or made now."""
+        address = fingerprint([kind, asked])
+        if address not in self._memory:
+            self._memory[address] = make() if self._workspace is None else self._stored(kind, address, make)
+        return self._memory[address]
+
+    def _stored(self, kind: str, address: str, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        assert self._workspace is not None
+        def write(folder: Path) -> None:
+            atomic_write(folder / _FILE, save({name: value.contiguous() for name, value in make().items()}))
+
+        folder = self._workspace.step(kind, address, write)
+        try:
+            return load_file(folder / _FILE)
+        except (OSError, SafetensorError) as error:
+            raise WorkspaceError("is damaged", where=str(folder), why=str(error)[:200],
+                                 fix="delete this folder; it is made again") from None
+
+
+def _content(encoded: Sequence[Encoded]) -> list[Any]:
+    return [[row.ids, row.trained] for row in encoded]
+
+
+def _weights(model: Any) -> str:
+    """A hash of all weights, adapters included: a model that was trained on is another model."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
