@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scrimp.core.budget import Bill
-from scrimp.core.errors import DataError
+from scrimp.core.errors import DataError, OptionError
 from scrimp.core.options import Options
 from scrimp.core.workspace import atomic_write
 from scrimp.tuning.curve import CurvePoint
@@ -166,6 +166,7 @@ class Outcome(Options):
 
     Attributes:
         format: version of this record.
+        inputs: fingerprint of all that makes the run: what was asked, the rows, the base model.
         asked: the request in the person's words: data, model, budget, seed, command.
         winner: name of the winning rung.
         gains: how the winner compares with each other rung on the test rows.
@@ -180,6 +181,7 @@ class Outcome(Options):
     """
 
     format: int = 1
+    inputs: str = ""
     asked: dict[str, Any]
     data: DataSummary
     rungs: tuple[Rung, ...]
@@ -212,5 +214,7 @@ class Outcome(Options):
         """Read what `save` wrote, or raise a DataError."""
         try:
             return cls.parse(json.loads(path.read_text(encoding="utf-8")), where=str(path))
-        except (OSError, ValueError) as error:
+        except OptionError as error:
+            raise DataError("this is no record of a run", where=str(path), why=error.what) from None
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise DataError("this is no record of a run", where=str(path), why=str(error)) from None

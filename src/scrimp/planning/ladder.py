@@ -7,7 +7,6 @@ middle of its training.
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,9 +17,10 @@ from scrimp.core.errors import BudgetError, OptionError, nearest
 from scrimp.core.interrupts import graceful, stop_if_requested
 from scrimp.core.ledger import Ledger, environment
 from scrimp.core.progress import say
-from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, folder_bytes
+from scrimp.core.workspace import Workspace, atomic_write, fingerprint, folder_bytes
 from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
 from scrimp.examples.records import Layout
+from scrimp.planning.delivery import claim, deliver
 from scrimp.planning.findings import Climbed, outcome, parity_rows
 from scrimp.planning.material import Material, gather
 from scrimp.planning.protocol import Protocol, everything, held_out
@@ -63,41 +63,28 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome]) -> Outcome:
         material = gather(request)
         base = _resolve(request.model)
     asked = request.model_dump(mode="json", exclude={"data", "test", "out", "workspace", "force"})
-    inputs = {"asked": asked, "train": material.train.fingerprint, "numerics": NUMERICS, "base": base.fingerprint,
+    inputs = {"asked": asked, "train": material.train.fingerprint, "base": base.fingerprint,
               "test": material.test.fingerprint if material.test is not None else None}
+    made_from = fingerprint({"kind": kind, **inputs})
+    claim(request, made_from)
 
     def make(folder: Path) -> None:
         run = Run(request, material, base, folder, meter)
         run.parts["reading"] = reading.bill()
         with graceful():
             found = do(run)
-        found.save(folder / "scores.json")
+        found.model_copy(update={"inputs": made_from}).save(folder / "scores.json")
         run.ledger.write("finished", winner=found.winner, **found.bill.model_dump())
         shutil.rmtree(folder / "parts", ignore_errors=True)
 
-    done = Workspace(request.workspace).step(kind, inputs, make)
-    return _deliver(done, request)
+    done = Workspace(request.workspace).step(kind, {**inputs, "numerics": NUMERICS}, make)
+    return deliver(done, request)
 
 
 def _resolve(model: str) -> Any:
     from scrimp.checkpoints.loading import resolve
 
     return resolve(model)
-
-
-def _deliver(done: Path, request: Any) -> Outcome:
-    """Put what the run left where the person asked for it this time."""
-    out = Path(request.out)
-    with atomic_folder(out / "model") as folder:
-        shutil.copytree(done / "model", folder, dirs_exist_ok=True)
-    atomic_write(out / "ledger.jsonl", (done / "ledger.jsonl").read_bytes())
-    where = shlex.quote(str(out))
-    rows = next((shlex.quote(s) for s in (request.test, request.data) if isinstance(s, str)), "FILE")
-    found = Outcome.load(done / "scores.json").model_copy(update={
-        "reproduce": f"scrimp run {shlex.quote(str(out / 'recipe.yaml'))} --out AGAIN",
-        "predict": f"scrimp predict {where} {rows}"})
-    found.save(out / "scores.json")
-    return found
 
 
 class Run:

@@ -29,7 +29,7 @@ class Learn(Verb, Settings, Shape, Workspaced):
     test: Source | None = Field(None, description=(
         "What is measured on; without it, rows of the data are held out if there are enough."))
     seed: Seed = Field(0, description="Of every random choice.")
-    force: bool = Field(False, description="Write into a folder that holds something else than a scrimp run.")
+    force: bool = Field(False, description="Write into a folder that holds another run, or no run.")
 
     def do(self) -> Outcome:
         self._claim()

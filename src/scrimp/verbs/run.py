@@ -27,7 +27,7 @@ class Run(Verb, Workspaced):
 
     recipe: Path = Field(description="The YAML file.")
     out: Path | None = Field(None, description="Folder of the results; without it, the recipe's `out`, or its name.")
-    force: bool = Field(False, description="Write into a folder that holds something else than a scrimp run.")
+    force: bool = Field(False, description="Write into a folder that holds another run, or no run.")
 
     def do(self) -> list[Outcome]:
         from scrimp.recipes.calls import calls

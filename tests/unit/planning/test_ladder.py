@@ -7,7 +7,7 @@ from rich.console import Console
 
 import scrimp
 from scrimp.core import interrupts
-from scrimp.core.errors import BudgetError, GuardError, OptionError, Stopped
+from scrimp.core.errors import BudgetError, GuardError, OptionError, Stopped, WorkspaceError
 from scrimp.evaluation.outcome import Outcome
 from scrimp.reports import terminal
 from scrimp.serving import predictors
@@ -92,10 +92,26 @@ def test_the_same_command_again_takes_what_is_finished(whole, fit):
     assert again == outcome == Outcome.load(folder / "run" / "scores.json")
 
 
-def test_other_rows_are_another_run(whole, fit):
-    folder, _ = whole
-    other = fit(labelled(30, 7), into=folder, test=labelled(16, 100), rungs="untouched,word-counts")
-    assert [rung.name for rung in other.rungs] == ["untouched", "word-counts"]
+@pytest.mark.parametrize(("rows", "options"), [
+    (labelled(30, 7), {}), (labelled(30), {"test": labelled(16, 200)}), (labelled(30), {"seed": 1}),
+    (labelled(30), {"budget": "80s"}),
+])
+def test_a_finished_run_of_other_inputs_is_not_replaced(whole, fit, rows, options):
+    folder, outcome = whole
+    with pytest.raises(WorkspaceError, match="a finished run of other rows or options") as caught:
+        fit(rows, into=folder, **{"test": labelled(16, 100), **options})
+    assert "seed 0" in caught.value.why
+    assert "force" in caught.value.fix
+    assert Outcome.load(folder / "run" / "scores.json") == outcome
+
+
+def test_a_finished_run_is_replaced_by_force(fit, tmp_path):
+    fit(labelled(30), into=tmp_path, rungs="word-counts")
+    other = fit(labelled(30, 7), into=tmp_path, rungs="word-counts", force=True)
+    assert Outcome.load(tmp_path / "run" / "scores.json") == other
+    (tmp_path / "run" / "scores.json").write_text("{}")
+    with pytest.raises(WorkspaceError, match="whose record cannot be read"):
+        fit(labelled(30), into=tmp_path, rungs="word-counts")
 
 
 def test_a_budget_too_short_skips_with_the_reason_and_is_kept(fit):
