@@ -26,6 +26,10 @@ class Batch:
         trained: bool [B, L].
         targets: int64 [B], class number or -1.
         rows: int64 [B], number of each row in what was encoded.
+        second: int64 [B], for what belongs to a row (a rejected answer, a rationale) the place of that row in the
+            batch, else -1. The rows stand first, then what belongs to them.
+        reference: float32 [B], log-probability of the answer under the model that training began with, NaN where it was
+            not measured.
     """
 
     input_ids: np.ndarray
@@ -33,6 +37,8 @@ class Batch:
     trained: np.ndarray
     targets: np.ndarray
     rows: np.ndarray
+    second: np.ndarray
+    reference: np.ndarray
 
     @property
     def tokens(self) -> int:
@@ -57,6 +63,8 @@ def steps(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> 
 def micro_batches(indices: Sequence[int], lengths: Sequence[int], *, tokens: int) -> list[list[int]]:
     """The rows of a step in batches whose padded size is at most ``tokens``; a row longer than that stands alone.
 
+    ``lengths`` are those of single rows; what a row takes up with what belongs to it is its `Encoded.padded`.
+
     Rows of like length come together, the longest first: little is padded, and the first batch needs most memory.
     """
     batches: list[list[int]] = []
@@ -69,7 +77,10 @@ def micro_batches(indices: Sequence[int], lengths: Sequence[int], *, tokens: int
 
 
 def collate(encoded: Sequence[Encoded], *, pad_id: int) -> Batch:
-    """Encoded rows as one batch; at least one row."""
+    """Encoded rows, and what belongs to them, as one batch; at least one row."""
+    firsts, measured = list(encoded), [one.reference or (np.nan, np.nan) for one in encoded]
+    pairs = [(place, one.second) for place, one in enumerate(firsts) if one.second]
+    encoded = [*firsts, *(second for _, second in pairs)]
     lengths = np.array([len(one.ids) for one in encoded])
     real = np.arange(lengths.max())[None, :] < lengths[:, None]
     ids, trained = np.full(real.shape, pad_id, dtype=np.int64), np.zeros(real.shape, dtype=bool)
@@ -77,4 +88,6 @@ def collate(encoded: Sequence[Encoded], *, pad_id: int) -> Batch:
     trained[real] = np.concatenate([np.asarray(one.trained, dtype=bool) for one in encoded])
     return Batch(ids, real.astype(np.int64), trained,
                  np.array([-1 if one.target is None else one.target for one in encoded], dtype=np.int64),
-                 np.array([one.row for one in encoded], dtype=np.int64))
+                 np.array([one.row for one in encoded], dtype=np.int64),
+                 np.array([-1] * len(firsts) + [place for place, _ in pairs], dtype=np.int64),
+                 np.array([a for a, _ in measured] + [measured[place][1] for place, _ in pairs], dtype=np.float32))

@@ -31,6 +31,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "prompt": _PROMPTS,
     "context": ("input", "context"),
     "completion": ("completion", "response", "answer", "output"),
+    "rationale": ("rationale",),
     "messages": ("messages", "conversations", "conversation"),
     "tools": ("tools",),
     "system": ("system",),
@@ -41,11 +42,11 @@ NAMES: dict[str, tuple[str, ...]] = {
 KEYS: dict[Layout, tuple[tuple[str, ...], tuple[str, ...]]] = {
     Layout.PREFERENCE: (("prompt", "chosen", "rejected"), ()),
     Layout.CHAT: (("messages",), ("tools", "system")),
-    Layout.PROMPT: (("prompt", "completion"), ("context",)),
+    Layout.PROMPT: (("prompt", "completion"), ("context", "rationale")),
     Layout.LABEL: (("text", "label"), ()),
     Layout.TEXT: (("text",), ()),
 }
-_TARGETS = ("completion", "label")
+_TARGETS = ("completion", "label", "chosen", "rejected")
 _LOOSE = {"text": _PROMPTS, "prompt": _TEXTS}
 _ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
           "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant", "tool": "tool",
@@ -224,10 +225,15 @@ def _prompt_row(fields: _Fields) -> dict[str, Any]:
         raise Unusable(f"{fields.told('context')} is {_kind(context)}, not text")
     if context and context.strip():
         row["prompt"] += f"\n\n{context}"
-    return {**row, "completion": fields.text("completion")} if fields.has("completion") else row
+    if not fields.has("completion"):
+        return row
+    row["completion"] = fields.text("completion")
+    return row if _missing(fields.value("rationale")) else {**row, "rationale": fields.text("rationale")}
 
 
 def _preference_row(fields: _Fields) -> dict[str, Any]:
+    if not (fields.has("chosen") and fields.has("rejected")):
+        return {"prompt": fields.text("prompt")}
     row = {key: _last_answer(fields, key) for key in ("chosen", "rejected")}
     if row["chosen"] == row["rejected"]:
         raise Unusable("chosen and rejected are the same")

@@ -30,8 +30,8 @@ class Examples(Sequence[Mapping[str, Any]]):
     """Rows of one layout.
 
     Attributes:
-        rows: dicts of the layout's keys: ``{text}``, ``{prompt, completion}``, ``{messages, tools?}``,
-            ``{text, label}`` or ``{prompt, chosen, rejected}``. Rows to predict on may lack completion and label.
+        rows: dicts of the layout's keys: ``{text}``, ``{prompt, completion, rationale?}``, ``{messages, tools?}``,
+            ``{text, label}`` or ``{prompt, chosen, rejected}``. Rows to predict on may lack what is wanted.
         layout: of all rows.
         sources: where each row came from, such as ``train.jsonl:3``.
         layout_reason: how the layout was found, in words.

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
@@ -22,6 +23,7 @@ __all__ = ["Encoded", "Inspection", "Template", "TokenRow", "check_ids", "check_
 
 _CHARACTERS_A_TOKEN = 100  # text beyond so many characters for each allowed token is cut before it is tokenised
 _NAMED_LABELS = 50
+_EXPLAIN = "Explain step by step.\n\n"  # stands before a prompt whose rationale is wanted
 _PROBES = ("What a good film!", "0 1 2", "naïve 😀 שלום\n\tend ")
 
 
@@ -36,6 +38,9 @@ class Encoded:
         target: class number (label layout), else None.
         row: number of the row in what was encoded.
         truncated: whether text was cut to fit.
+        second: what belongs to the row beside it: the rejected answer, or the rationale, each after its prompt.
+        reference: log-probabilities, in nats, of the answer and of the rejected one under the model that training began
+            with; None until an objective that needs them has measured them.
     """
 
     ids: list[int]
@@ -43,13 +48,26 @@ class Encoded:
     target: int | None = None
     row: int = 0
     truncated: bool = False
+    second: Encoded | None = None
+    reference: tuple[float, float] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the row, and of what belongs to it."""
+        return len(self.ids) + (len(self.second.ids) if self.second else 0)
+
+    @property
+    def padded(self) -> int:
+        """Tokens that it takes up at least, where everything of a batch is as long as its longest."""
+        return 2 * max(len(self.ids), len(self.second.ids)) if self.second else len(self.ids)
 
 
 class Template(Options):
     """How a row becomes tokens.
 
     A causal model learns the answer and its end token and nothing else: the completion, the label (see `ends`), or
-    every turn of the assistant; of plain text it learns every token. An encoder (style ``pooled``) reads the text alone
+    every turn of the assistant; of plain text it learns every token. A preference pair is two answers to one prompt; a
+    rationale is an answer to the prompt after a request to explain. An encoder (style ``pooled``) reads the text alone
     and learns the label's class number. Too long a prompt is cut at the end of the user's text (of a chat, of the
     longest message that is not the assistant's), an answer never; a document is cut at its end and then has no end
     token.
@@ -90,7 +108,7 @@ class Template(Options):
                           "system": system, "style": style,
                           "max_tokens": max_tokens or (256 if examples.layout is Layout.LABEL else 1024)},
                          where="template")
-        if made.layout is not Layout.PROMPT or style == "pooled":
+        if made.layout not in (Layout.PROMPT, Layout.PREFERENCE) or style == "pooled":
             return made
         return made.model_copy(update={"reserve": made._needed(tokenizer, examples)})
 
@@ -105,9 +123,10 @@ class Template(Options):
             return self.encode_pooled(row, tokenizer, index=index)
         if self.layout is Layout.TEXT:
             return self._document(row["text"], tokenizer, index)
-        if self.layout is Layout.PREFERENCE:
-            raise DataError("a preference pair has two answers, and a row to encode has one",
-                            fix="read it with columns={'prompt': 'prompt', 'completion': 'chosen'}")
+        first, *second = (self._answered(one, tokenizer, index) for one in _sequences(row))
+        return replace(first, second=second[0]) if second else first
+
+    def _answered(self, row: Mapping[str, Any], tokenizer: Any, index: int) -> Encoded:
         ids, trained, cut = self._fitted(self._talk(row), tokenizer)
         if len(ids) > self.max_tokens:
             raise DataError(f"the answer does not fit: the row has {len(ids)} tokens of {self.max_tokens} allowed",
@@ -295,7 +314,7 @@ class Template(Options):
     def _needed(self, tokenizer: Any, examples: Examples) -> int:
         """Tokens of the longest completion whose row is too long as it is, as far as it takes half the room at most."""
         needed = 0
-        for row in examples.rows:
+        for row in chain.from_iterable(map(_sequences, examples.rows)):
             talk = self._talk(row).cut_to(_CHARACTERS_A_TOKEN * self.max_tokens)
             try:
                 ids, trained = self._render(talk, tokenizer)
@@ -338,6 +357,15 @@ class _Talk:
     def question(self) -> _Talk:
         """Without the answer that it ends with."""
         return replace(self, messages=self.messages[:-1]) if self.messages[-1]["role"] == "assistant" else self
+
+
+def _sequences(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The row, and what belongs to it, as prompts with one answer each; whatever has one answer stays as it is."""
+    if "rejected" in row:
+        return [{"prompt": row["prompt"], "completion": row[key]} for key in ("chosen", "rejected")]
+    if "rationale" in row:
+        return [row, {"prompt": _EXPLAIN + row["prompt"], "completion": row["rationale"]}]
+    return [row]
 
 
 def _suitable(tokenizer: Any, layout: Layout) -> Literal["chat", "plain", "form", "pooled"]:

@@ -26,7 +26,7 @@ class Stream:
 
     def __init__(self, data: Sequence[Encoded], *, batch_size: int, seed: int, pad_id: int) -> None:
         self._data, self._batch_size, self._seed, self._pad_id = data, batch_size, seed, pad_id
-        self.lengths = [len(example.ids) for example in data]
+        self.lengths = [example.padded for example in data]
         self._epoch = -1
         self._steps: list[list[int]] = []
         self._enter(0)
@@ -44,7 +44,7 @@ class Stream:
 
     def tokens(self, step: int) -> int:
         """The step's tokens without padding."""
-        return sum(self.lengths[i] for i in self.indices(step))
+        return sum(self._data[i].tokens for i in self.indices(step))
 
     def batches(self, step: int, tokens: int) -> Iterator[Batch]:
         """The step's micro-batches, each of at most ``tokens`` padded tokens (or of one example)."""

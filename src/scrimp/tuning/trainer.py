@@ -189,6 +189,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         options = self.options
+        self.data = self.objective.prepare(self.model, self.data, pad_id=self.pad_id, meter=self.meter,
+                                           micro_tokens=options.micro_tokens)
         silent = set(untrained(self.data, self.objective))
         kept = [example for i, example in enumerate(self.data) if i not in silent]
         self.stream = Stream(kept, batch_size=options.batch_size, seed=options.seed, pad_id=self.pad_id)
@@ -215,7 +217,7 @@ class _Run:
             "options": self.options.model_dump(mode="json", exclude=cosmetic),
             "methods": [[type(m).__name__, m.model_dump(mode="json")]
                         for m in (self.objective, self.method, self.schedule)],
-            "data": [[example.ids, example.trained, example.target] for example in kept],
+            "data": [_content(example) for example in kept],
             "moving": {name: list(p.shape) for name, p in self.moving.items()},
             "precision": str(self.dtype), "pad_id": self.pad_id, "validated": self.validate is not None,
         })
@@ -504,6 +506,12 @@ class _Run:
         if text not in self.at.warnings:
             self.at.warnings.append(text)
             warn(text)
+
+
+def _content(example: Encoded) -> list[object]:
+    """What of an example decides the result; what was measured on it follows from the model."""
+    second = [_content(example.second)] if example.second else []
+    return [example.ids, example.trained, example.target, *second]
 
 
 def _tokens_left(meter: Meter | None) -> float:

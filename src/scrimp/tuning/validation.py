@@ -22,13 +22,13 @@ __all__ = ["mean_loss"]
 
 def mean_loss(model: nn.Module, data: Sequence[Encoded], *, objective: Objective, pad_id: int, micro_tokens: int,
               meter: Meter | None = None) -> float:
-    """Loss a trained token (or row) over all of ``data``, in nats, without dropout.
+    """Loss a trained token (or row) over all of ``data``, which the objective prepared, in nats, without dropout.
 
     Raises:
         DataError: if nothing in ``data`` is trained.
     """
     device, dtype = next(model.parameters()).device, compute_dtype(model)
-    lengths, was_training = [len(row.ids) for row in data], model.training
+    lengths, was_training = [row.padded for row in data], model.training
     total, count = 0.0, 0
     model.eval()
     try:
@@ -44,5 +44,6 @@ def mean_loss(model: nn.Module, data: Sequence[Encoded], *, objective: Objective
     if not count:
         raise DataError("no token of the validation rows is trained", fix="give rows with answers")
     if meter is not None:
-        meter.charge(tokens_forward=sum(lengths), flops=2.0 * sum(lengths) * sum(p.numel() for p in model.parameters()))
+        tokens = sum(row.tokens for row in data)
+        meter.charge(tokens_forward=tokens, flops=2.0 * tokens * sum(p.numel() for p in model.parameters()))
     return total / count

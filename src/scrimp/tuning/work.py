@@ -42,6 +42,10 @@ class Work:
         return cls(body=_count(body), reached=_count(body[lowest:]), head=_count(head),
                    moving=_count([p for p in model.parameters() if p.requires_grad]))
 
+    def forward_flops(self, tokens: int, predicted: int) -> float:
+        """Operations of one forward pass over ``tokens``, of which ``predicted`` pass the output layer."""
+        return 2.0 * (tokens * self.body + predicted * self.head)
+
     def flops(self, tokens: int, predicted: int) -> float:
         """Operations of one forward and backward pass over ``tokens``, of which ``predicted`` pass the output layer."""
         return 2.0 * tokens * (self.body + self.reached + self.moving) + 4.0 * predicted * self.head

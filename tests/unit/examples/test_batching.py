@@ -65,3 +65,23 @@ def test_a_batch_holds_the_rows_even_where_they_hold_the_pad(rows: list[list[tup
     assert batch.tokens == sum(map(len, rows))
     assert [a.dtype for a in (batch.input_ids, batch.attention_mask, batch.trained, batch.targets)] == [
         np.int64, np.int64, np.bool_, np.int64]
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6),
+       tokens=st.integers(1, 60))
+def test_pairs_stay_together_and_fit(sizes: list[tuple[int, int]], tokens: int) -> None:
+    pairs = [Encoded([1] * a, [True] * a, row=n, second=Encoded([2] * b, [True] * b, row=n), reference=(-a, -b))
+             for n, (a, b) in enumerate(sizes)]
+    for part in micro_batches(range(len(pairs)), [pair.padded for pair in pairs], tokens=tokens):
+        batch = collate([pairs[i] for i in part], pad_id=0)
+        assert batch.input_ids.size <= tokens or len(part) == 1
+        assert batch.tokens == sum(pairs[i].tokens for i in part)
+        assert batch.rows.tolist() == part * 2
+        assert batch.second.tolist() == [-1] * len(part) + list(range(len(part)))
+        assert batch.reference.tolist() == [-sizes[i][0] for i in part] + [-sizes[i][1] for i in part]
+        assert [row.max() for row in batch.input_ids] == [1] * len(part) + [2] * len(part)
+
+
+def test_what_was_not_measured_is_no_number() -> None:
+    assert np.isnan(collate([Encoded([1], [True])], pad_id=0).reference).all()

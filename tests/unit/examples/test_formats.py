@@ -194,6 +194,9 @@ def test_arguments_that_are_none() -> None:
     ({"question": "a", "topic": "b"}, "label", {"text": "a", "label": "b"}),
     ({"prompt": "a", "completion": "b", "label": True}, "prompt", {"prompt": "a", "completion": "b"}),
     ({"question": "a", "answer": "b"}, "prompt", {"prompt": "a", "completion": "b"}),
+    ({"question": "a", "answer": "b", "rationale": "c"}, "prompt",
+     {"prompt": "a", "completion": "b", "rationale": "c"}),
+    ({"question": "a", "answer": "b", "rationale": None}, "prompt", {"prompt": "a", "completion": "b"}),
     ({"text": "a", "response": "b"}, "prompt", {"prompt": "a", "completion": "b"}),
     ({"instruction": "a", "input": "c", "output": "b"}, "prompt", {"prompt": "a\n\nc", "completion": "b"}),
     ({"instruction": "a", "input": " ", "output": "b"}, "prompt", {"prompt": "a", "completion": "b"}),
@@ -263,6 +266,9 @@ def test_rows_to_predict_on_may_lack_the_target() -> None:
     assert list(found) == [{"text": "a"}, {"text": "b"}, {"text": "c"}, {"text": "d", "label": "x"}]
     assert found.labels == ("x",)
     assert list(read([{"question": "a"}], require_target=False)) == [{"prompt": "a"}]
+    asked = read([{"prompt": "a"}, {"prompt": "a", "chosen": "b", "rejected": "c"}], layout="preference",
+                 require_target=False)
+    assert list(asked) == [{"prompt": "a"}, {"prompt": "a", "chosen": "b", "rejected": "c"}]
     assert list(read([{"messages": [{"role": "user", "content": "a"}]}], require_target=False))
 
 

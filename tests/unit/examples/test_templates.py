@@ -306,12 +306,48 @@ def test_a_template_that_refuses_a_conversation_is_quoted() -> None:
         Template(layout=Layout.CHAT).encode({"messages": CHATS[0]["messages"][1:]}, tok)
 
 
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_a_pair_is_two_answers_to_one_prompt(style: str) -> None:
+    tok = toys.chat()
+    row = {"prompt": "which", "chosen": "this one", "rejected": "that"}
+    template = Template(layout=Layout.PREFERENCE, style=style)
+    pair = template.encode(row, tok, index=4)
+    alone = Template(layout=Layout.PROMPT, style=style)
+    assert (pair.row, pair.second.row) == (4, 4)
+    for one, key in ((pair, "chosen"), (pair.second, "rejected")):
+        wanted = alone.encode({"prompt": "which", "completion": row[key]}, tok)
+        assert (one.ids, one.trained) == (wanted.ids, wanted.trained)
+    asked = template.prompt({"prompt": "which"}, tok)
+    assert pair.ids[:len(asked)] == pair.second.ids[:len(asked)] == asked
+    assert template.encode({"prompt": "which"}, tok).ids == asked
+
+
+def test_a_rationale_answers_a_prompt_of_its_own() -> None:
+    tok = toys.chat()
+    row = {"prompt": "1 + 1", "completion": "2", "rationale": "one and one are two"}
+    template = Template(layout=Layout.PROMPT)
+    both, plain = template.encode(row, tok), template.encode({"prompt": "1 + 1", "completion": "2"}, tok)
+    assert (both.ids, both.trained) == (plain.ids, plain.trained)
+    answer = [token for token, learned in zip(both.second.ids, both.second.trained, strict=True) if learned]
+    assert tok.decode(answer).startswith("one and one are two")
+    assert both.second.ids[:both.second.trained.index(True)] != both.ids[:both.trained.index(True)]
+    assert template.prompt(row, tok) == template.prompt({"prompt": "1 + 1"}, tok)
+
+
+def test_room_is_kept_for_the_longer_answer() -> None:
+    tok = toys.chat()
+    rows = [{"prompt": "word " * 60, "chosen": "short", "rejected": "long " * 5}]
+    pair = Template.for_(tok, read(rows), max_tokens=96).encode(rows[0], tok)
+    assert pair.truncated and pair.second.truncated
+    assert max(len(pair.ids), len(pair.second.ids)) <= 96
+    asked = pair.trained.index(True)
+    assert pair.ids[:asked] == pair.second.ids[:asked]
+
+
 def test_rows_that_have_no_place() -> None:
     tok = toys.chat()
     with pytest.raises(DataError, match="'odd' is none of those"):
         Template.for_(tok, read(LABELS)).encode({"text": "a", "label": "odd"}, tok)
-    with pytest.raises(DataError, match="two answers"):
-        Template(layout=Layout.PREFERENCE).encode({"prompt": "a", "chosen": "b", "rejected": "c"}, tok)
     with pytest.raises(DataError, match="same tokens"):
         Template(layout=Layout.LABEL, labels=(" a", "a")).answers(toys.chat(toys.TOOLED))
     with pytest.raises(OptionError, match="max_tokens"):

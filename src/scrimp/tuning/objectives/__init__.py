@@ -2,6 +2,8 @@
 
 from scrimp.tuning.objectives.base import Loss, Objective, TorchBatch
 from scrimp.tuning.objectives.classify import Classify
+from scrimp.tuning.objectives.preferences import DirectAlignment
+from scrimp.tuning.objectives.rationale import RationaleDistillation
 from scrimp.tuning.objectives.sft import SFT
 
-__all__ = ["SFT", "Classify", "Loss", "Objective", "TorchBatch"]
+__all__ = ["SFT", "Classify", "DirectAlignment", "Loss", "Objective", "RationaleDistillation", "TorchBatch"]
