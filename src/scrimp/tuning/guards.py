@@ -27,27 +27,29 @@ _FLOOR = 1.0  # nats: below this a mean loss jumps about by nature
 
 
 class DeadGradient:
-    """After the first steps every tensor that should move must have had a gradient.
+    """After the first steps in which it could move, every tensor that should must have had a gradient.
 
     A single step proves nothing: one of LoRA's two matrices is zero at the start, so that the other has no gradient
-    until it has moved.
+    until it has moved. Steps in which an optimizer holds a tensor still (it requires no gradient) do not count.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], steps: int = 3) -> None:
-        self._silent, self._left = dict(parameters), steps
+        self._silent, self._left = dict(parameters), dict.fromkeys(parameters, steps)
 
     def see(self) -> None:
         """Look at the gradients of one more step.
 
         Raises:
-            GuardError: after the last step of those, naming the tensors that never had one.
+            GuardError: after the last of its steps, naming the tensors that never had one.
         """
-        if self._left == 0:
+        if not self._silent:
             return
-        self._left -= 1
-        self._silent = {n: p for n, p in self._silent.items() if p.grad is None or not bool(p.grad.any())}
-        if self._left == 0 and self._silent:
-            names = sorted(self._silent)
+        free = [name for name, p in self._silent.items() if p.requires_grad]
+        for name in free:
+            self._left[name] -= 1
+            if (gradient := self._silent[name].grad) is not None and bool(gradient.any()):
+                del self._silent[name]
+        if names := sorted(name for name in self._silent if self._left[name] == 0):
             raise GuardError(f"{len(names)} of the tensors to be trained never have a gradient",
                              where=", ".join(names[:5]) + (" ..." if len(names) > 5 else ""),
                              why="the loss does not depend on them, or something cuts the graph on the way",

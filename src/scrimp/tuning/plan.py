@@ -1,4 +1,4 @@
-"""A tuning plan: five independent choices, written flat.
+"""A tuning plan: six independent choices, written flat.
 
 ``tune: {adapter: lora, rank: 16, optimizer: adamw, learning_rate: 1e-4, schedule: wsd, objective: sft, epochs: 3}``
 """
@@ -24,21 +24,23 @@ if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
     from scrimp.tuning.adapters import Adapter
     from scrimp.tuning.objectives import Objective
-    from scrimp.tuning.optimizers import Optimizer, Schedule
+    from scrimp.tuning.optimizers import Clipping, Optimizer, Schedule
 
 __all__ = ["DEFAULTS", "TunePlan", "json_schema"]
 
 #: the choices, and what each is if nothing is said
-DEFAULTS = {"adapter": "lora", "optimizer": "adamw", "schedule": "cosine", "objective": "sft"}
+DEFAULTS = {"adapter": "lora", "optimizer": "adamw", "schedule": "cosine", "clipping": "global-norm",
+            "objective": "sft"}
 
 
 @dataclass(frozen=True)
 class TunePlan:
-    """What moves, how it moves, at what rate, toward what, and for how long."""
+    """What moves, how it moves, at what rate, by how much at most, toward what, and for how long."""
 
     adapter: Adapter
     optimizer: Optimizer
     schedule: Schedule
+    clipping: Clipping
     objective: Objective
     options: TrainOptions
 
@@ -62,7 +64,7 @@ class TunePlan:
         return cls(**methods, options=TrainOptions.parse(parts["options"], where=where))  # type: ignore[arg-type]
 
     def flat(self) -> dict[str, Any]:
-        """The mapping that `parse` reads as this plan: the four names, and what differs from their defaults."""
+        """The mapping that `parse` reads as this plan: the names, and what differs from their defaults."""
         written: dict[str, Any] = {}
         for family in DEFAULTS:
             method: Method = getattr(self, family)
@@ -77,8 +79,8 @@ class TunePlan:
               ledger: Ledger | None = None, validate: Callable[[], float] | None = None) -> TrainResult:
         """Train a model that the adapter is attached to; see `scrimp.tuning.trainer.train`."""
         return train(model, data, pad_id=pad_id, objective=self.objective, optimizer=self.optimizer,
-                     schedule=self.schedule, options=self.options, folder=folder, meter=meter, ledger=ledger,
-                     validate=validate)
+                     schedule=self.schedule, clipping=self.clipping, options=self.options, folder=folder, meter=meter,
+                     ledger=ledger, validate=validate)
 
 
 def json_schema() -> dict[str, Any]:
@@ -125,6 +127,7 @@ def _all_options() -> Iterator[Any]:
 
 
 def _described(options: Any, name: str) -> str:
-    """What the class's docstring says of the option, on one line."""
-    said = re.search(rf"^    {name}: (.+(?:\n {{8,}}.+)*)", inspect.cleandoc(options.__doc__ or ""), re.MULTILINE)
+    """What the class's docstring, or that of the class it inherits the option from, says of it, on one line."""
+    entry = re.compile(rf"^    {name}: (.+(?:\n {{8,}}.+)*)", re.MULTILINE)
+    said = next(filter(None, (entry.search(inspect.cleandoc(c.__doc__ or "")) for c in options.__mro__)), None)
     return " ".join(said[1].split()) if said else f"of {options.__name__}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
@@ -24,12 +24,12 @@ from scrimp.core.ledger import Ledger
 from scrimp.core.options import Options, Seconds
 from scrimp.core.progress import Bar, bar, warn
 from scrimp.core.workspace import fingerprint
-from scrimp.tuning.adapters import compute_dtype, load_trainable_state, trainable, trainable_state
+from scrimp.tuning.adapters import Chooser, compute_dtype, copied, put_back, trainable
 from scrimp.tuning.curve import CurvePoint
 from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, fault, untrained
 from scrimp.tuning.memory import is_out_of_memory, return_freed
 from scrimp.tuning.objectives import Objective, TorchBatch
-from scrimp.tuning.optimizers import Optimizer, Schedule
+from scrimp.tuning.optimizers import Clipping, NormClipping, Optimizer, Schedule, Stepped
 from scrimp.tuning.pace import Pace
 from scrimp.tuning.reproducible import RandomState, reproducible
 from scrimp.tuning.snapshots import Snapshot, Snapshots, optimizer_state, restore_optimizer
@@ -54,7 +54,6 @@ class TrainOptions(Options):
         batch_size: examples of an optimizer step.
         micro_tokens: padded tokens that are computed at once; a step is cut into as many parts as this needs, which
             changes memory and speed but not the result beyond rounding.
-        clip: the gradient's norm is cut to this.
         seed: of the data's order, new weights and dropout.
         patience: validations without a new best before the run stops.
         validate_every: steps between validations; an epoch if left out.
@@ -67,7 +66,6 @@ class TrainOptions(Options):
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=8, ge=1)
     micro_tokens: int = Field(default=1024, ge=1)
-    clip: float | None = Field(default=1.0, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**32)
     patience: int | None = Field(default=None, ge=1)
     validate_every: int | None = Field(default=None, ge=1)
@@ -138,7 +136,7 @@ class _Position(BaseModel):
 def train(
     model: nn.Module, data: Sequence[Encoded], *, pad_id: int, objective: Objective, optimizer: Optimizer,
     schedule: Schedule, options: TrainOptions, folder: Path, meter: Meter, ledger: Ledger | None = None,
-    validate: Callable[[], float] | None = None,
+    validate: Callable[[], float] | None = None, clipping: Clipping | None = None,
 ) -> TrainResult:
     """Train what moves in ``model`` and leave the best weights in it.
 
@@ -154,6 +152,7 @@ def train(
         ledger: where the run's events are written.
         validate: measures ``model`` (in evaluation mode); lower is better. Called before the first step, every
             ``validate_every`` steps and at the end.
+        clipping: of the gradients; their norm over all that moves is cut to 1 if left out.
 
     Raises:
         GuardError: a fault that would make the result silently wrong.
@@ -165,8 +164,13 @@ def train(
     if not moving:
         raise ModelError("nothing of this model can move", fix="attach an adapter before training")
     with reproducible(options.seed, next(iter(moving.values())).device):
-        run = _Run(model, data, pad_id, objective, optimizer, schedule, options, Path(folder), meter, ledger, validate)
-        return run.go()
+        run = _Run(model, data, pad_id, objective, optimizer, schedule, options, Path(folder), meter, ledger, validate,
+                   clipping or NormClipping())
+        try:
+            return run.go()
+        finally:  # an optimizer may let but a part of it move at a time
+            for parameter in moving.values():
+                parameter.requires_grad_(True)
 
 
 @dataclass
@@ -182,6 +186,7 @@ class _Run:
     meter: Meter
     ledger: Ledger | None
     validate: Callable[[], float] | None
+    clipping: Clipping
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
     over_memory: bool = False
 
@@ -208,6 +213,9 @@ class _Run:
         self.validate_every = options.validate_every or self.stream.steps_per_epoch
         self.optimizer = self.method.build(self.moving.items(), steps)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        parts: list[object] = [*self.model.modules(), self.optimizer]
+        self.stepped = [part for part in parts if isinstance(part, Stepped)]
+        self.choosers = {name: m for name, m in self.model.named_modules() if isinstance(m, Chooser)}
         self.snapshots = Snapshots(self.folder / "checkpoint", self.identity(kept))
 
     def identity(self, kept: Sequence[Encoded]) -> str:
@@ -216,7 +224,7 @@ class _Run:
         return fingerprint({
             "options": self.options.model_dump(mode="json", exclude=cosmetic),
             "methods": [[type(m).__name__, m.model_dump(mode="json")]
-                        for m in (self.objective, self.method, self.schedule)],
+                        for m in (self.objective, self.method, self.schedule, self.clipping)],
             "data": [_content(example) for example in kept],
             "moving": {name: list(p.shape) for name, p in self.moving.items()},
             "precision": str(self.dtype), "pad_id": self.pad_id, "validated": self.validate is not None,
@@ -244,12 +252,31 @@ class _Run:
         self.log("started", planned=self.at.planned, steps_per_epoch=self.stream.steps_per_epoch,
                  trainable=self.work.moving, precision=str(self.dtype).removeprefix("torch."),
                  options=self.options.model_dump(mode="json"))
+        for name, chooser in self.choosers.items():
+            self.choose(name, chooser)
         self.cut_to_tokens()
         if (ended := self.spent()) is not None:
             self.end(ended)
         if self.validate:
             self.measure()
         self.save()
+
+    def choose(self, name: str, chooser: Chooser) -> None:
+        """Let a part of the adapter look at the first steps' gradients and choose what moves; the looks are billed."""
+        if not chooser.looks:
+            return
+        if sum(self.stream.tokens(step) for step in range(chooser.looks)) > _tokens_left(self.meter):
+            raise BudgetError("what moves cannot be chosen within the tokens budget", fix=_MORE,
+                              why=f"the adapter looks at the gradients of {chooser.looks} steps first")
+        chooser.choose(self.looks(chooser.looks))
+        self.model.zero_grad(set_to_none=True)
+        self.log("chosen", part=name, looks=chooser.looks)
+
+    def looks(self, count: int) -> Iterator[None]:
+        """Leave the mean gradients of the first ``count`` steps, one after another, in whatever requires one."""
+        for step in range(count):
+            self.gradient(step)
+            yield
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -269,7 +296,10 @@ class _Run:
     def step(self) -> None:
         """One update with what follows from it, or a rewind."""
         started = time.monotonic()
-        loss, norm = self.gradient()
+        for part in self.stepped:
+            part.enter_step(self.at.step)
+        loss = self.gradient(self.at.step)
+        norm = self.clipping.bound(self.moving.items())
         if (reason := fault(loss, norm, [point.loss for point in self.at.curve])) is not None:
             self.rewind(reason)
             return
@@ -287,12 +317,12 @@ class _Run:
         elif self.at.stopped_by is None and self.checkpoint_due():
             self.save()
 
-    def gradient(self) -> tuple[float, float]:
-        """Leave this step's mean gradient in the parameters; returns the mean loss and the norm before clipping."""
+    def gradient(self, step: int) -> float:
+        """Leave a step's mean gradient in the parameters; returns the mean loss."""
         random = RandomState.now()
         while True:
             try:
-                return self.accumulate()
+                return self.accumulate(step)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -302,11 +332,11 @@ class _Run:
                                   why=f"the longest has {self.longest()} tokens",
                                   fix="shorten the examples, or use a smaller model or rank")
 
-    def accumulate(self) -> tuple[float, float]:
+    def accumulate(self, step: int) -> float:
         """Sum the micro-batches' gradients, then divide by the step's count, so that how it is cut changes nothing."""
         total, count, padded = 0.0, 0, 0
-        self.optimizer.zero_grad(set_to_none=True)
-        for batch in self.stream.batches(self.at.step, self.at.micro_tokens):
+        self.model.zero_grad(set_to_none=True)
+        for batch in self.stream.batches(step, self.at.micro_tokens):
             on_device = TorchBatch.of(batch, self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
                 loss = self.objective.loss(self.model, on_device)
@@ -316,15 +346,14 @@ class _Run:
                 total, count = total + float(loss.total.detach()), count + loss.count
             padded += on_device.input_ids.numel()
         if not count:
-            raise GuardError(f"nothing is trained in step {self.at.step + 1}",
-                             where=f"rows {self.stream.rows(self.at.step)}", why="the objective counts nothing in it",
+            raise GuardError(f"nothing is trained in step {step + 1}",
+                             where=f"rows {self.stream.rows(step)}", why="the objective counts nothing in it",
                              fix="see what is trained with: scrimp inspect")
-        self.charge(padded, count)
-        for parameter in self.moving.values():
+        self.charge(step, padded, count)
+        for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad /= count
-        norm = nn.utils.clip_grad_norm_(self.moving.values(), self.options.clip or math.inf)
-        return total / count, float(norm)
+        return total / count
 
     def update(self) -> float:
         """Move the weights; returns the learning rate of the first group."""
@@ -370,7 +399,7 @@ class _Run:
             self.at.validation_before = value
         if self.at.best is None or value < self.at.best:
             self.at.best, self.at.best_step, self.at.waited = value, self.at.step, 0
-            self.best_state = trainable_state(self.model)
+            self.best_state = copied(self.moving)
         else:
             self.at.waited += 1
             if self.options.patience and self.at.waited >= self.options.patience:
@@ -424,8 +453,8 @@ class _Run:
     def longest(self) -> int:
         return max(self.stream.lengths)
 
-    def charge(self, padded: int, predicted: int) -> None:
-        tokens = self.stream.tokens(self.at.step)
+    def charge(self, step: int, padded: int, predicted: int) -> None:
+        tokens = self.stream.tokens(step)
         self.at.tokens += tokens
         self.meter.charge(tokens_forward=tokens, tokens_backward=tokens, flops=self.work.flops(padded, predicted))
 
@@ -444,9 +473,10 @@ class _Run:
         random, (tensors, facts) = RandomState.now(), optimizer_state(self.optimizer)
         position = self.at.model_copy(update={"seconds": self.seconds()})
         self.snapshots.save(Snapshot(
-            {**{f"now.{name}": t for name, t in trainable_state(self.model).items()},
+            {**{f"now.{name}": t for name, t in copied(self.moving).items()},
              **{f"best.{name}": t for name, t in self.best_state.items()},
              **{f"optimizer.{name}": t for name, t in tensors.items()},
+             **{f"chosen.{name}": chooser.chosen for name, chooser in self.choosers.items()},
              **{f"random.{name}": t for name, t in random.tensors.items()}},
             {"position": position.model_dump(mode="json"), "optimizer": facts, "random": dict(random.facts)}))
         self.saved_at = time.monotonic()
@@ -454,7 +484,9 @@ class _Run:
 
     def restore(self, snapshot: Snapshot, spent: tuple[float, int] | None = None) -> None:
         """Take up a checkpoint; ``spent`` (seconds, tokens) stays on the account when it is a rewind."""
-        load_trainable_state(self.model, snapshot.under("now"))
+        for name, chosen in snapshot.under("chosen").items():
+            self.choosers[name].adopt(chosen)
+        put_back(self.moving, snapshot.under("now"))
         self.best_state = snapshot.under("best")
         restore_optimizer(self.optimizer, snapshot.under("optimizer"), snapshot.facts["optimizer"])
         RandomState(snapshot.under("random"), snapshot.facts["random"]).put_back()
@@ -487,7 +519,7 @@ class _Run:
         """Put the best weights into the model, and tell what was done."""
         assert self.at.stopped_by is not None
         if self.best_state:
-            load_trainable_state(self.model, self.best_state)
+            put_back(self.moving, self.best_state)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.eval()
         result = TrainResult(

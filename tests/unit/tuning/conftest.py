@@ -74,12 +74,13 @@ def fit(tmp_path: Path):
 
     def run(model: nn.Module, data: list[Encoded], *, folder: Path | None = None, meter: Meter | None = None,
             ledger=None, validate=None, pad_id: int = 0, objective="sft", optimizer=None, schedule="cosine",
-            rate: float = 5e-3, **options) -> TrainResult:
+            rate: float = 5e-3, clipping="global-norm", clip=1.0, **options) -> TrainResult:
         return train(
             model, data, pad_id=pad_id, folder=folder or tmp_path / "run", meter=meter or Meter(), ledger=ledger,
             objective=build("objective", objective) if isinstance(objective, str) else objective,
             optimizer=optimizer or build("optimizer", "adamw", {"learning_rate": rate}),
             schedule=build("schedule", schedule) if isinstance(schedule, str) else schedule,
-            validate=validate, options=TrainOptions.parse({"batch_size": 4, "steps": 6, **options}))
+            clipping=build("clipping", clipping, {"clip": clip}), validate=validate,
+            options=TrainOptions.parse({"batch_size": 4, "steps": 6, **options}))
 
     return run

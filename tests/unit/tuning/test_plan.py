@@ -14,7 +14,7 @@ WRITTEN = {"adapter": "lora", "rank": 16, "optimizer": "adamw", "learning_rate":
            "objective": "sft", "epochs": 4}
 
 
-def test_a_flat_mapping_is_five_choices():
+def test_a_flat_mapping_is_six_choices():
     plan = TunePlan.parse(WRITTEN)
     assert (plan.adapter.rank, plan.optimizer.learning_rate, plan.options.epochs) == (16, 1e-4, 4)
     assert (plan.schedule.name, plan.schedule.decay_shape, plan.objective.name) == ("wsd", "sqrt", "sft")
@@ -25,7 +25,7 @@ def test_nothing_said_is_the_defaults():
 
 
 def test_flat_is_the_inverse():
-    assert TunePlan.parse(WRITTEN).flat() == WRITTEN
+    assert TunePlan.parse(WRITTEN).flat() == {**WRITTEN, "clipping": "global-norm"}
     assert TunePlan.parse({"schedule": "wsd", "decay": 0.1}).flat() == {**DEFAULTS, "schedule": "wsd"}
 
 
@@ -55,7 +55,7 @@ def test_a_key_of_another_method_says_whose_it_is():
         TunePlan.parse({"adapter": "head", "rank": 4})
 
 
-@pytest.mark.parametrize("bad", [{"adapter": "lorra"}, {"adapter": 3}, {"rank": "many"}, {"epochs": 0}])
+@pytest.mark.parametrize("bad", [{"adapter": "lorra"}, {"adapter": 3}, {"rank": "many"}, {"epochs": 0}, {"clip": 0}])
 def test_bad_values(bad):
     with pytest.raises(OptionError):
         TunePlan.parse(bad)
@@ -66,7 +66,7 @@ def test_the_schema_knows_every_option():
     json.dumps(schema)
     options = {name for f in DEFAULTS for p in presets(f) for name in p.method.model_fields}
     assert set(schema["properties"]) == set(DEFAULTS) | options | set(TrainOptions.model_fields)
-    assert schema["properties"]["adapter"]["enum"] == ["full", "head", "lora"]
+    assert schema["properties"]["adapter"]["enum"] == [p.name for p in presets("adapter")]
     assert schema["properties"]["patience"]["description"] == "validations without a new best before the run stops."
     assert all("description" in s for s in schema["properties"].values())
 

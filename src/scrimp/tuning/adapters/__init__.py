@@ -2,8 +2,12 @@
 
 from scrimp.tuning.adapters.base import (
     Adapter,
+    BodyAdapter,
+    Chooser,
     compute_dtype,
+    copied,
     load_trainable_state,
+    put_back,
     trainable,
     trainable_state,
 )
@@ -11,5 +15,5 @@ from scrimp.tuning.adapters.full import Full
 from scrimp.tuning.adapters.head import Head
 from scrimp.tuning.adapters.lora import LoRA
 
-__all__ = ["Adapter", "Full", "Head", "LoRA", "compute_dtype", "load_trainable_state", "trainable",
-           "trainable_state"]
+__all__ = ["Adapter", "BodyAdapter", "Chooser", "Full", "Head", "LoRA", "compute_dtype", "copied",
+           "load_trainable_state", "put_back", "trainable", "trainable_state"]

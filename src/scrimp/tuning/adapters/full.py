@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from scrimp.core.registry import preset
-from scrimp.tuning.adapters.base import UNUSED, Adapter
+from scrimp.core.registry import Cost, preset
+from scrimp.tuning.adapters.base import UNUSED, Adapter, count
 
 __all__ = ["Full"]
 
@@ -21,6 +21,9 @@ class Full(Adapter):
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not UNUSED.fullmatch(name))
         return model.float()
+
+    def cost(self, model: nn.Module) -> Cost:
+        return Cost(parameters=count(p for name, p in model.named_parameters() if not UNUSED.fullmatch(name)))
 
 
 preset("full", Full)

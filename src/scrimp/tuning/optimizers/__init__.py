@@ -1,7 +1,10 @@
-"""How weights move: optimizers, and the schedules of their learning rate."""
+"""How weights move: optimizers, the schedules of their learning rate, and bounds on their gradients."""
 
 from scrimp.tuning.optimizers.adamw import AdamW
-from scrimp.tuning.optimizers.base import Optimizer, Schedule
+from scrimp.tuning.optimizers.base import Clipping, Optimizer, Schedule, Stepped
+from scrimp.tuning.optimizers.clipping import NormClipping
+from scrimp.tuning.optimizers.galore import GaLore
+from scrimp.tuning.optimizers.lisa import LISA
 from scrimp.tuning.optimizers.schedules import WarmupDecay
 
-__all__ = ["AdamW", "Optimizer", "Schedule", "WarmupDecay"]
+__all__ = ["LISA", "AdamW", "Clipping", "GaLore", "NormClipping", "Optimizer", "Schedule", "Stepped", "WarmupDecay"]

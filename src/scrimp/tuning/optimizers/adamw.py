@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from scrimp.core.registry import preset
-from scrimp.tuning.optimizers.base import Optimizer
+from scrimp.core.registry import Cost, preset
+from scrimp.tuning.optimizers.base import Optimizer, adam_bytes
 
 __all__ = ["AdamW"]
 
@@ -33,13 +34,23 @@ class AdamW(Optimizer):
     weight_decay: float = Field(default=0.0, ge=0)
 
     def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], steps: int) -> torch.optim.Optimizer:
-        parameters = [parameter for _, parameter in named_parameters]
+        return torch.optim.AdamW(self.groups(p for _, p in named_parameters), **self.settings(), fused=True)
+
+    def cost(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Cost:
+        return Cost(state_bytes=adam_bytes(p for _, p in named_parameters))
+
+    def groups(self, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+        """What decays and what does not."""
+        known = list(parameters)
         groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in known if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in known if p.ndim < 2], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.learning_rate, betas=self.betas,
-                                 eps=self.eps, fused=True)
+        return [group for group in groups if group["params"]]
+
+    def settings(self) -> dict[str, Any]:
+        """What torch's AdamW calls the rest of the options."""
+        return {"lr": self.learning_rate, "betas": self.betas, "eps": self.eps}
 
 
 preset("adamw", AdamW)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from scrimp.core.registry import Method
+from scrimp.core.registry import Cost, Method
 
-__all__ = ["Clipping", "Optimizer", "Schedule"]
+__all__ = ["Clipping", "Optimizer", "Schedule", "Stepped", "adam_bytes"]
 
 
 class Optimizer(Method):
@@ -20,8 +20,26 @@ class Optimizer(Method):
     verb: ClassVar[str] = "build"
 
     def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], steps: int) -> torch.optim.Optimizer:
-        """The optimizer of these parameters for a run of ``steps`` updates."""
+        """The optimizer of these parameters for a run of ``steps`` updates.
+
+        What is drawn at random depends on ``torch.initial_seed()`` alone: the trainer sets it from the plan's seed.
+        """
         raise NotImplementedError
+
+    def cost(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Cost:
+        """The most ``state_bytes`` that are kept between steps; None where an optimizer does not say."""
+        return Cost()
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """A torch optimizer, or a module of the model, that changes with the step.
+
+    What it does depends on the step's number alone, so that a continued run is as an unbroken one.
+    """
+
+    def enter_step(self, step: int) -> None:
+        """Get ready for update ``step`` (from 0), before its gradient is computed."""
 
 
 class Schedule(Method):
@@ -39,8 +57,13 @@ class Clipping(Method):
     """Bounds the gradient before it is used."""
 
     family: ClassVar[str] = "clipping"
-    verb: ClassVar[str] = "clip"
+    verb: ClassVar[str] = "bound"
 
-    def clip(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> float:
+    def bound(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> float:
         """Bound the gradients in place; returns their norm as it was before, over all parameters."""
         raise NotImplementedError
+
+
+def adam_bytes(parameters: Iterable[torch.Tensor]) -> int:
+    """Bytes of Adam's two running means, float32, and of its step count, for each of these."""
+    return sum(8 * p.numel() + 4 for p in parameters)
