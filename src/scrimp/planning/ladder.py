@@ -35,7 +35,7 @@ from scrimp.planning.rungs import (
 )
 from scrimp.planning.rungs import Rung as Way
 from scrimp.planning.timing import Timing, few_rows
-from scrimp.planning.trainings import Trainings
+from scrimp.planning.trainings import Trainings, kept
 
 if TYPE_CHECKING:
     from scrimp.evaluation.tasks import Evaluation
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["NUMERICS", "climb", "tune"]
 
 NUMERICS = 1  #: bumped by hand when the same request may give other numbers; finished runs of before are not reused
+_SHIPPED = "shipped.json"  # in a rung's folder: what became of the model that would be shipped
 
 
 def climb(request: Any) -> Outcome:
@@ -196,7 +197,7 @@ class Run:
 
     def _try(self, way: Way, protocol: Protocol, folder: Path) -> None:
         """Fit, judge, test, measure what was forgotten, save."""
-        with self.meter.part() as part:
+        with self.meter.part(before=_billed(folder / _SHIPPED)) as part:
             try:
                 record, said = self._measured(way, protocol, folder, part)
             except BudgetError as error:
@@ -218,25 +219,28 @@ class Run:
         """Fit what would be shipped, test and save it, and only then judge its like out of fold.
 
         So the time can run out for the judgement, which then errs on the side of the controls, and never for the model
-        that was judged.
+        that was judged. Each of these is kept when it is finished, for a run that is killed and continued.
         """
         trainings = Trainings(self, way, protocol, folder, part)
+        said = kept(folder / _SHIPPED, lambda: self._shipped(trainings, way, folder, part))
+        made = Rung.parse(said.pop("record"), where=str(folder))
+        said["judged"] = trainings.judged()
+        said["warnings"] += trainings.warnings
+        judged_rows = [self.train[i] for i in protocol.judged] if said["judged"] else []
+        return made.model_copy(update={"validation": self._score(said["judged"], judged_rows)}), said
+
+    def _shipped(self, trainings: Trainings, way: Way, folder: Path, part: Meter) -> dict[str, Any]:
+        """Train what would be shipped, test and save it: its record, and what it said."""
         with part.part() as whole:
             predictor = trainings.shipped()
             trained_s = whole.bill().wall_s
             tested, retention = self._tested(predictor, part), self._retention(way, part)
             predictor.save(folder / "model")
             probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
-        said: dict[str, Any] = {
-            "tested": tested.predictions if tested else [], "probed": probed,
-            "after_s": whole.bill().wall_s - trained_s, "warnings": [*way.warnings]}
-        made = self._record(way, part, test=_main_first(tested, self.metric), retention=retention,
-                            ship_bytes=folder_bytes(folder / "model"))
-        said["judged"] = trainings.judged()
-        said["warnings"] += trainings.warnings
-        judged_rows = [self.train[i] for i in protocol.judged] if said["judged"] else []
-        validation = self._score(said["judged"], judged_rows)
-        return made.model_copy(update={"validation": validation}), said
+        record = self._record(way, part, test=_main_first(tested, self.metric), retention=retention,
+                              ship_bytes=folder_bytes(folder / "model"))
+        return {"record": record.model_dump(mode="json"), "tested": list(tested.predictions) if tested else [],
+                "probed": probed, "after_s": whole.bill().wall_s - trained_s, "warnings": [*way.warnings]}
 
     def _tested(self, predictor: Predictor, meter: Meter) -> Evaluation | None:
         from scrimp.evaluation.tasks import evaluate
@@ -297,6 +301,11 @@ class Run:
 
     def _test_fingerprint(self) -> str | None:
         return self.test.fingerprint if self.test is not None else None
+
+
+def _billed(shipped: Path) -> Bill:
+    """What an earlier attempt spent on a rung until its model was trained and tested."""
+    return Bill.parse(json.loads(shipped.read_text())["record"]["bill"]) if shipped.exists() else Bill()
 
 
 def _spent_before(ledger: Ledger) -> Bill:

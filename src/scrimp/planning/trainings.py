@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.errors import BudgetError
+from scrimp.core.workspace import atomic_write
 from scrimp.planning.protocol import Protocol
 from scrimp.planning.timing import ADAPTED_OVER_BASE, CLOSING_S
 
@@ -16,22 +19,26 @@ if TYPE_CHECKING:
     from scrimp.planning.rungs import Rung as Way
     from scrimp.serving.predictors import Prediction, Predictor
 
-__all__ = ["Trainings"]
+__all__ = ["Trainings", "kept"]
 
 
 class Trainings:
-    """The trainings of one rung in turn: first of what is shipped, then of each part of the protocol."""
+    """The trainings of one rung in turn: first of what is shipped, then of each part of the protocol.
+
+    Args:
+        folder: unfinished trainings, and what finished ones said, are kept in it.
+    """
 
     def __init__(self, run: Run, way: Way, protocol: Protocol, folder: Path, meter: Meter) -> None:
         self._run, self._way, self._protocol, self._folder, self._meter = run, way, protocol, folder, meter
-        self._left = protocol.trainings(len(run.train))
+        self._planned = protocol.trainings(len(run.train))
         self._shipped: Predictor | None = None
         self.warnings: list[str] = []
 
     def shipped(self) -> Predictor:
         """Fitted on all rows, or on those of the one part where nothing is fitted again."""
         rows = range(len(self._run.train)) if self._protocol.refit else self._protocol.parts[0][0]
-        self._shipped = self._fit(rows, "shipped", self._run.timing.after_s + self._judging_s())
+        self._shipped = self._fit(rows, 0, "shipped", self._run.timing.after_s + self._judging_s())
         return self._shipped
 
     def judged(self) -> list[Prediction]:
@@ -40,20 +47,31 @@ class Trainings:
         try:
             for number, (learn, judge) in enumerate(self._protocol.parts):
                 if judge:
-                    predictor = self._shipped if not self._protocol.refit else None
-                    predictor = predictor or self._fit(learn, f"part-{number}", CLOSING_S + self._judging_s())
-                    said += predictor.predict(self._run.train.subset(judge).rows, meter=self._meter)
+                    said += kept(self._folder / f"part-{number}.json", partial(self._said, number, learn, judge))
         except BudgetError as error:
             self.warnings.append(f"{self._way.title} could not be judged and was not chosen: {error.what}")
             return []
         return said
 
-    def _fit(self, rows: Sequence[int], name: str, later_s: float) -> Predictor:
+    def _said(self, number: int, learn: Sequence[int], judge: Sequence[int]) -> list[Prediction]:
+        if self._protocol.refit:
+            predictor = self._fit(learn, number + 1, f"part-{number}", CLOSING_S + self._judging_s())
+        else:
+            predictor = self._shipped or self.shipped()  # trained by an earlier attempt, it is only put back
+        return predictor.predict(self._run.train.subset(judge).rows, meter=self._meter)
+
+    def _fit(self, rows: Sequence[int], place: int, name: str, later_s: float) -> Predictor:
         adapts = self._way.kind == "adapted"
-        budget = self._run.timing.allowance(self._left, later_s=later_s) if adapts else Budget()
-        self._left.pop(0)
+        budget = self._run.timing.allowance(self._planned[place:], later_s=later_s) if adapts else Budget()
         with self._meter.part(budget) as timed:
             return self._way.fit(self._run.train.subset(rows), self._folder / name, timed)
 
     def _judging_s(self) -> float:
         return ADAPTED_OVER_BASE * self._run.timing.row_s * len(self._protocol.judged)
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns, as JSON holds it; found in the file where an earlier attempt left it."""
+    if not path.exists():
+        atomic_write(path, json.dumps(make()))
+    return json.loads(path.read_text(encoding="utf-8"))

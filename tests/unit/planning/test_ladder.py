@@ -8,9 +8,14 @@ from rich.console import Console
 import scrimp
 from scrimp.core import interrupts
 from scrimp.core.errors import BudgetError, GuardError, OptionError, Stopped, WorkspaceError
+from scrimp.evaluation import tasks
 from scrimp.evaluation.outcome import Outcome
+from scrimp.planning import timing
+from scrimp.planning.protocol import held_out
+from scrimp.planning.rungs import TunedRung
 from scrimp.reports import terminal
 from scrimp.serving import predictors
+from scrimp.tuning import trainer
 
 SAID = {"positive": "I loved it", "negative": "I hated it"}
 
@@ -206,3 +211,56 @@ def test_ctrl_c_between_rungs_stops_saved_and_the_same_call_continues(fit, tmp_p
     monkeypatch.setattr(predictors.WordCounts, "fit", None)  # what is finished is not done again
     outcome = fit(rows, into=tmp_path, rungs="word-counts,frozen-features")
     assert [rung.name for rung in outcome.rungs] == ["word-counts", "frozen-features"]
+
+
+class Killed(BaseException):
+    """What a kill is to the code that it ends."""
+
+
+def counting(monkeypatch, owner, name, *, until=None):
+    """Count the calls of a method; the one numbered ``until`` kills."""
+    true, calls = getattr(owner, name), []
+
+    def counted(*given, **named):
+        calls.append(given)
+        if len(calls) == until:
+            raise Killed
+        return true(*given, **named)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
+
+
+def test_a_kill_while_judging_repeats_neither_the_test_nor_finished_parts(fit, tmp_path, monkeypatch):
+    given = {"into": tmp_path, "test": labelled(12, 100), "rungs": "word-counts,lora"}
+    with monkeypatch.context() as patched:
+        trained = counting(patched, TunedRung, "fit", until=4)
+        with pytest.raises(Killed):
+            fit(labelled(20), **given)
+    with monkeypatch.context() as patched:
+        tested = counting(patched, tasks, "evaluate")
+        again = counting(patched, TunedRung, "fit")
+        outcome = fit(labelled(20), **given)
+    assert not tested
+    assert [len(train) for _, train, *_ in trained] == [20, 16, 16, 16]
+    assert len(again) == 3  # the part it died in, and those after it
+    lora = outcome.rungs[-1]
+    assert (lora.test[0].n, lora.validation.n) == (12, 20)
+    assert lora.bill.tokens_backward > 0
+    assert lora.curve
+
+
+def test_a_kill_while_judging_rows_held_out_trains_nothing_again(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "choose", lambda train, **_: held_out(train, 0))
+    given = {"into": tmp_path, "test": labelled(12, 100), "rungs": "lora"}
+    with monkeypatch.context() as patched:
+        counting(patched, predictors.LabelScorer, "predict", until=5)  # two to time a row, the test, the probes
+        with pytest.raises(Killed):
+            fit(labelled(20), **given)
+    with monkeypatch.context() as patched:
+        tested = counting(patched, tasks, "evaluate")
+        stepped = counting(patched, trainer._Run, "step")
+        outcome = fit(labelled(20), **given)
+    assert not tested
+    assert not stepped
+    assert outcome.best.validation.n == 4
