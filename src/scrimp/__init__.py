@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         export,
         fit,
         inspect,
+        merge,
         methods,
         predict,
         run,
@@ -31,8 +32,8 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
               "ScrimpError": "scrimp.core.errors"}
 
 __all__ = [
-    "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "export", "fit", "inspect", "methods", "predict", "run",
-    "sample", "schema", "tune",
+    "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "export", "fit", "inspect", "merge", "methods", "predict",
+    "run", "sample", "schema", "tune",
 ]
 
 

@@ -96,7 +96,8 @@ def _parameter(name: str, field: FieldInfo, verb: type[Verb]) -> inspect.Paramet
                       show_default=_default_text(field))
     kind = _P.POSITIONAL_OR_KEYWORD if name in verb.positional else _P.KEYWORD_ONLY
     if field.is_required():
-        return _P(name, kind, annotation=Annotated[str, shown])
+        several = kind is _P.POSITIONAL_OR_KEYWORD and get_origin(field.annotation) is tuple
+        return _P(name, kind, annotation=Annotated[list[str] if several else str, shown])
     if field.annotation is bool:
         return _P(name, kind, default=False, annotation=Annotated[bool, shown])
     return _P(name, kind, default=None, annotation=Annotated[_choices(field.annotation) | None, shown])

@@ -24,6 +24,7 @@ from scrimp.verbs import (
     Fit,
     Inspect,
     Inspection,
+    Merge,
     MethodPage,
     Methods,
     Predict,
@@ -115,6 +116,10 @@ def _exported(request: Export, folder: Any) -> None:
     print(f"{request.form} in {folder}")
 
 
+def _merged(request: Merge, folder: Any) -> None:
+    print(f"{request.method} of {len(request.models)} models in {folder}")
+
+
 def _listed(request: Methods, pages: Sequence[MethodPage]) -> None:
     if request.family and request.name:
         _page(pages[0])
@@ -159,5 +164,5 @@ def _cleaned(request: Clean, found: Cleaning) -> None:
 
 _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
-    Export: _exported, Sample: _sampled, Methods: _listed, Schema: _schema, Clean: _cleaned,
+    Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Clean: _cleaned,
 }

@@ -9,15 +9,16 @@ from scrimp.verbs.export import Export
 from scrimp.verbs.housekeeping import Clean, Cleaning, Sample, Schema
 from scrimp.verbs.inspect import Inspect, Inspection
 from scrimp.verbs.learn import Fit, Learn, Tune
+from scrimp.verbs.merge import Merge
 from scrimp.verbs.methods import MethodPage, Methods
 from scrimp.verbs.run import Run
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "VERBS", "Clean", "Cleaning", "Evaluate", "Export", "Fit", "Inspect", "Inspection", "Learn", "MethodPage",
+    "VERBS", "Clean", "Cleaning", "Evaluate", "Export", "Fit", "Inspect", "Inspection", "Learn", "Merge", "MethodPage",
     "Methods", "Predict", "Run", "Sample", "Schema", "Tune", "Verb", "Workspaced",
 ]
 
 #: Every verb by its name.
 VERBS: dict[str, type[Verb]] = {verb.named(): verb for verb in (
-    Fit, Predict, Evaluate, Tune, Inspect, Run, Export, Sample, Methods, Schema, Clean)}
+    Fit, Predict, Evaluate, Tune, Merge, Inspect, Run, Export, Sample, Methods, Schema, Clean)}

@@ -15,13 +15,14 @@ from scrimp.verbs.export import Export
 from scrimp.verbs.housekeeping import Clean, Sample, Schema
 from scrimp.verbs.inspect import Inspect
 from scrimp.verbs.learn import Fit, Tune
+from scrimp.verbs.merge import Merge
 from scrimp.verbs.methods import Methods
 from scrimp.verbs.run import Run
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "clean", "evaluate", "export", "fit", "function", "inspect", "methods", "predict", "run", "sample", "schema",
-    "tune",
+    "clean", "evaluate", "export", "fit", "function", "inspect", "merge", "methods", "predict", "run", "sample",
+    "schema", "tune",
 ]
 
 
@@ -58,6 +59,6 @@ def _plain(annotation: Any) -> Any:
 
 
 clean, evaluate, export = function(Clean), function(Evaluate), function(Export)
-fit, inspect, methods = function(Fit), function(Inspect), function(Methods)
+fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge), function(Methods)
 predict, run, sample = function(Predict), function(Run), function(Sample)
 schema, tune = function(Schema), function(Tune)

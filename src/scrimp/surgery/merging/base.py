@@ -19,10 +19,12 @@ Weights = Mapping[str, torch.Tensor]  # a state dict, or tensors that are read f
 
 
 def _numbers(value: Any) -> Any:
-    return tuple(float(part) for part in value.split(",")) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return tuple(float(part) for part in value.split(","))
+    return (value,) if isinstance(value, int | float) else value
 
 
-#: one number for each model, or ``"0.5,0.25"``
+#: one number for each model: ``[0.5, 0.25]`` or ``"0.5,0.25"``
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 
 
