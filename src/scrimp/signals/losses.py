@@ -44,7 +44,7 @@ def losses(model: Any, encoded: Sequence[Encoded], *, meter: Meter | None = None
         meter: what is charged.
 
     Raises:
-        ModelError: if a log-probability is not finite.
+        ModelError: if the model predicts no tokens, or a log-probability is not finite.
     """
     found: dict[int, TokenLosses] = {}
     lengths = [len(row.ids) for row in encoded]
@@ -52,7 +52,7 @@ def losses(model: Any, encoded: Sequence[Encoded], *, meter: Meter | None = None
         device = next(model.parameters()).device
         for batch in by_length(lengths, rows=rows_for_logits(model, max(lengths, default=1))):
             ids, real = padded([encoded[i].ids for i in batch], 0, left=False, device=device)
-            logits = model(input_ids=ids, attention_mask=real, use_cache=False).logits
+            logits = _logits(model(input_ids=ids, attention_mask=real, use_cache=False), model)
             found |= {i: _of_row(logits[place], encoded[i]) for place, i in enumerate(batch)}
             charge(meter, model, int(real.sum()))
             shown.advance(len(batch))
@@ -61,6 +61,12 @@ def losses(model: Any, encoded: Sequence[Encoded], *, meter: Meter | None = None
                          why="its weights hold NaN or infinity, or overflow in this precision",
                          fix="load it in float32")
     return [found[i] for i in range(len(encoded))]
+
+
+def _logits(output: Any, model: Any) -> torch.Tensor:
+    if not hasattr(output, "logits"):
+        raise ModelError("this model predicts no tokens", where=type(model).__name__, fix="give a causal model")
+    return output.logits
 
 
 def _of_row(logits: torch.Tensor, row: Encoded) -> TokenLosses:

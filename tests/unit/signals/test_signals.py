@@ -147,3 +147,8 @@ def test_a_damaged_file_is_told(model, tmp_path):
     file.write_bytes(b"nothing")
     with pytest.raises(WorkspaceError, match="damaged"):
         Signals(workspace=Workspace(tmp_path)).gradients(model, rows(5), width=8)
+
+
+def test_an_encoder_predicts_no_tokens(encoder_folder):
+    with pytest.raises(ModelError, match="predicts no tokens"):
+        losses(load(resolve(encoder_folder), dtype="float32").model, rows(5))

@@ -22,9 +22,16 @@ class Compression(Method):
     verb: ClassVar[str] = "apply"
 
     def apply(self, model: nn.Module, calibration: Sequence[Encoded]) -> nn.Module:
-        """``model`` compressed in place, layer by layer, from the activations of ``calibration``."""
+        """``model`` compressed in place, layer by layer, from the activations of ``calibration``.
+
+        Weights stay dense tensors of their own type: what is pruned is zero, what is rounded stands on its grid.
+
+        Raises:
+            ModelError: if the model has no chain of blocks with linear layers.
+            DataError: if there is nothing to calibrate on.
+        """
         raise NotImplementedError
 
-    def cost(self) -> Cost:
-        """Passes over each calibration row."""
+    def cost(self, model: nn.Module, rows: int) -> Cost:
+        """Passes through the blocks of ``model`` over each of ``rows`` calibration rows, on average."""
         raise NotImplementedError
