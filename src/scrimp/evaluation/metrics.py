@@ -206,6 +206,16 @@ class Perplexity(Metric):
         return bootstrap(contributions, self.value) if len(contributions) > 1 else self.bounds
 
 
+class PreferenceAccuracy(Metric):
+    """Share of pairs whose chosen answer is more probable, a token, than the rejected one; a tie is none."""
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        return _with_ones([p["chosen"] > p["rejected"] for p in predictions])
+
+    def interval(self, contributions: np.ndarray, found: float) -> Interval:
+        return wilson(contributions[:, 0].sum(), len(contributions))
+
+
 def metrics_for(layout: Layout) -> tuple[str, ...]:
     """Names of the metrics that suit a layout, the one that decides first."""
     return _LAYOUTS[Layout(layout)]
@@ -213,7 +223,7 @@ def metrics_for(layout: Layout) -> tuple[str, ...]:
 
 _FREE = ("exact-match", "chrf", "rouge-l")
 _LAYOUTS = {Layout.LABEL: ("accuracy", "macro-f1", "calibration-error"), Layout.PROMPT: _FREE, Layout.CHAT: _FREE,
-            Layout.TEXT: ("perplexity",), Layout.PREFERENCE: ()}
+            Layout.TEXT: ("perplexity",), Layout.PREFERENCE: ("preference-accuracy",)}
 
 
 def _with_ones(values: Sequence[float]) -> np.ndarray:
@@ -241,3 +251,4 @@ preset("exact-match", ExactMatch)
 preset("chrf", ChrF)
 preset("rouge-l", RougeL)
 preset("perplexity", Perplexity)
+preset("preference-accuracy", PreferenceAccuracy)

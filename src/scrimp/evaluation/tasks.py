@@ -53,7 +53,7 @@ def score(predictions: Sequence[Mapping[str, Any]], examples: Examples, *,
     """Scores of predictions that were made before."""
     names = tuple(metrics) if metrics is not None else metrics_for(examples.layout)
     if not names:
-        raise DataError(f"no metric suits the layout '{examples.layout}'", fix="name one")
+        raise DataError("no metric was named", fix="name one, or leave it to the layout")
     return tuple(build("metric", name).measure(predictions, examples.rows) for name in names)
 
 

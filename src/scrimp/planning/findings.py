@@ -81,8 +81,8 @@ def _same(now: Prediction, then: Prediction, tolerance: float) -> bool:
     """Whether two predictions agree: texts to the letter, probabilities and losses within ``tolerance``."""
     if "scores" in now and "scores" in then:
         return all(abs(now["scores"][k] - then["scores"][k]) <= tolerance for k in then["scores"])
-    if "loss" in then:
-        return abs(now["loss"] - then["loss"]) <= tolerance * max(1.0, abs(then["loss"]))
+    if measured := {"loss", "chosen", "rejected"} & set(then):
+        return all(abs(now[k] - then[k]) <= tolerance * max(1.0, abs(then[k])) for k in measured)
     return _answer(now) == _answer(then)
 
 
@@ -150,7 +150,7 @@ def _gains(run: Run, winner: Climbed, climbed: Sequence[Climbed]) -> tuple[Gain,
 
 def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:
     """Some test rows, those first where the winner says something else than the untouched model."""
-    if run.test is None or run.train.layout is Layout.TEXT:
+    if run.test is None or run.train.layout in (Layout.TEXT, Layout.PREFERENCE):
         return ()
     said = [_answer(p) for p in winner.tested]
     was = [_answer(p) for p in before.tested] if before and before.tested else [None] * len(said)

@@ -15,7 +15,6 @@ __all__ = ["Material", "gather"]
 _ENOUGH_TO_HOLD_OUT = 200
 _TEST_SHARE = 0.2
 _MOST_TEST_ROWS = 2000
-_LEARNABLE = (Layout.LABEL, Layout.PROMPT, Layout.CHAT, Layout.TEXT)
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,6 @@ def gather(request: Any) -> Material:
     """
     shape = {"columns": request.columns, "on_bad_row": request.on_bad_row}
     train = read(request.data, layout=request.layout, **shape)
-    if train.layout not in _LEARNABLE:
-        raise DataError(f"rows of the layout '{train.layout}' cannot be tuned on yet", where=train.sources[0],
-                        why=train.layout_reason, fix=f"use one of: {', '.join(_LEARNABLE)}; --layout names it")
     warnings = [*train.notes]
     test, origin = None, "none: too few rows to hold any out; the scores are those of cross-validation"
     if request.test is not None:

@@ -218,7 +218,7 @@ class TunedRung(Rung):
         """Tokens that the whole plan trains on."""
         steps = self.plan.options.steps
         epochs = self.plan.options.epochs if steps is None else steps * self.plan.options.batch_size / len(train)
-        return round(sum(len(row.ids) for row in self.base.encode(train)) * (epochs or 1))
+        return round(sum(row.tokens for row in self.base.encode(train)) * (epochs or 1))
 
     def probe(self, train: Examples, folder: Path, meter: Meter) -> Probe:
         """A moment of training, measured; afterwards the base model is loaded anew, whatever the adapter did to it."""
@@ -249,8 +249,10 @@ class TunedRung(Rung):
 
         if self._validation is None:
             return None
-        encoded, plan = self.base.encode(self._validation), self.plan
-        return lambda: mean_loss(self.model, encoded, objective=plan.objective, pad_id=self.base.loaded.pad_id,
+        plan, pad_id = self.plan, self.base.loaded.pad_id
+        encoded = plan.objective.prepare(self.model, self.base.encode(self._validation), pad_id=pad_id,
+                                         micro_tokens=plan.options.micro_tokens, meter=meter)
+        return lambda: mean_loss(self.model, encoded, objective=plan.objective, pad_id=pad_id,
                                  micro_tokens=plan.options.micro_tokens, meter=meter)
 
 
@@ -280,6 +282,8 @@ def default_plan(examples: Examples, *, causal: bool, seed: int) -> TunePlan:
 
     epochs = min(8, max(2, round(_ROW_VISITS / len(examples))))
     shared = {"adapter": "lora", "optimizer": "adamw", "schedule": "cosine", "epochs": epochs, "seed": seed}
+    if examples.layout is Layout.PREFERENCE:
+        return TunePlan.parse({**shared, "objective": "dpo", "learning_rate": 1e-4}, where="the ladder's plan")
     if causal:
         return TunePlan.parse({**shared, "objective": "sft", "learning_rate": 5e-4}, where="the ladder's plan")
     return TunePlan.parse({**shared, "objective": "classify", "learning_rate": 1e-3}, where="the ladder's plan")

@@ -7,7 +7,7 @@ from scrimp.evaluation.outcome import Retention, Score
 __all__ = ["change", "count", "decimal", "duration", "estimate", "interval", "is_share", "metric_name", "range_of",
            "score", "share", "short", "size", "spoken"]
 
-_SHARES = frozenset({"accuracy", "balanced-accuracy", "exact-match", "f1", "macro-f1"})
+_SHARES = frozenset({"accuracy", "balanced-accuracy", "exact-match", "f1", "macro-f1", "preference-accuracy"})
 _NAMES = {"macro-f1": "macro F1", "f1": "F1", "chrf": "chrF", "rouge-l": "ROUGE-L", "rougel": "ROUGE-L"}
 
 

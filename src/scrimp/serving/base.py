@@ -27,7 +27,8 @@ __all__ = ["FORMAT", "MANIFEST", "BaseModelRef", "Manifest", "Prediction", "Pred
 
 FORMAT = 1
 MANIFEST = "scrimp.json"
-Prediction = dict[str, Any]  #: {"label", "scores"}, {"text"}, or for documents {"loss", "tokens"}
+#: {"label", "scores"}, {"text"}, of documents {"loss", "tokens"}, of preference pairs {"chosen", "rejected"}
+Prediction = dict[str, Any]
 
 
 class BaseModelRef(Options):

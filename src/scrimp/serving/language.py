@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from scrimp.checkpoints.exporting import load_export, save_adapter, save_merged
+from scrimp.checkpoints.exporting import is_adapted, load_export, save_adapter, save_merged
 from scrimp.checkpoints.heads import PooledClassifier, save_head
 from scrimp.checkpoints.loading import Checkpoint, Loaded
 from scrimp.core.budget import Meter
@@ -113,6 +113,8 @@ class LabelScorer(Asked):
 class Generator(Asked):
     """A causal model's most probable answer; of documents (text layout) the loss instead.
 
+    Of preference pairs that have both answers it gives each one's mean log-probability a token, in nats.
+
     Args:
         max_new_tokens: how long an answer can be.
     """
@@ -128,9 +130,17 @@ class Generator(Asked):
         if self._template.layout is Layout.TEXT:
             losses = token_losses(self._loaded, [self._template.encode(row, tokenizer) for row in rows], meter=meter)
             return [{"loss": loss, "tokens": count} for loss, count in losses]
+        if self._template.layout is Layout.PREFERENCE and all("rejected" in row for row in rows):
+            return self._compared(rows, meter)
         made = generate(self._loaded, [self._template.prompt(row, tokenizer) for row in rows], meter=meter,
                         max_new_tokens=self._max_new_tokens, stop=[self._template.end(tokenizer)])
         return [{"text": tokenizer.decode(ids, skip_special_tokens=True)} for ids in made]
+
+    def _compared(self, rows: Sequence[Mapping[str, Any]], meter: Meter | None) -> list[Prediction]:
+        pairs = [self._template.encode(row, self._loaded.tokenizer) for row in rows]
+        losses = token_losses(self._loaded, [*pairs, *(pair.second for pair in pairs)], meter=meter)
+        means = [-loss / count for loss, count in losses]
+        return [{"chosen": a, "rejected": b} for a, b in zip(means[:len(rows)], means[len(rows):], strict=True)]
 
     def settings(self) -> dict[str, Any]:
         return {"max_new_tokens": self._max_new_tokens}
@@ -169,12 +179,10 @@ class PooledHead(Asked):
 
 def _write_model(loaded: Loaded, folder: Path) -> None:
     """What the base lacks: an adapter, or all weights if all were tuned, and a head; nothing of an untouched model."""
-    from peft import PeftModel
-
     model: Any = loaded.model
     pooled = isinstance(model, PooledClassifier)
     body = model.encoder if pooled else model
-    if isinstance(body, PeftModel):
+    if is_adapted(body):
         save_adapter(loaded, folder)
     elif _moved(model, body):
         save_merged(loaded, folder)

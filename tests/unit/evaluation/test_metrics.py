@@ -157,6 +157,13 @@ def test_a_label_that_was_never_trained_counts_as_wrong_and_is_said(capsys):
     assert confusion(found.predictions, test, ("neg", "pos")).sum() == 1
 
 
-def test_a_layout_without_a_metric_is_refused():
-    with pytest.raises(DataError, match="no metric suits"):
-        score([], examples([], Layout.PREFERENCE))
+def test_no_metric_is_refused():
+    with pytest.raises(DataError, match="no metric was named"):
+        score([], examples([], Layout.PREFERENCE), metrics=())
+
+
+def test_a_pair_counts_where_the_chosen_answer_is_more_probable():
+    said = [{"chosen": -1.0, "rejected": -2.0}, {"chosen": -2.0, "rejected": -1.0}, {"chosen": -1.0, "rejected": -1.0}]
+    pairs = examples([{"prompt": "a", "chosen": "b", "rejected": "c"}] * 3, Layout.PREFERENCE)
+    (found,) = score(said, pairs)
+    assert (found.metric, found.value, found.n) == ("preference-accuracy", 1 / 3, 3)

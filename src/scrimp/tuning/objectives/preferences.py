@@ -18,7 +18,7 @@ from scrimp.core.registry import Cost, preset
 from scrimp.examples.batching import collate, micro_batches
 from scrimp.tuning.adapters import compute_dtype
 from scrimp.tuning.objectives.base import Loss, TorchBatch
-from scrimp.tuning.objectives.tokens import TokenObjective
+from scrimp.tuning.objectives.tokens import TokenObjective, has_virtual_tokens
 from scrimp.tuning.work import Work
 
 if TYPE_CHECKING:
@@ -168,8 +168,7 @@ class DirectAlignment(TokenObjective):
 
 def _without_virtual_tokens(model: Any) -> Any:
     """An adapter that puts new tokens before the text begins as noise; any other begins as no change at all."""
-    config = getattr(model, "active_peft_config", None)
-    return model.disable_adapter() if config is not None and config.is_prompt_learning else nullcontext()
+    return model.disable_adapter() if has_virtual_tokens(model) else nullcontext()
 
 
 preset("dpo", DirectAlignment, papers=(217,))

@@ -55,10 +55,18 @@ class TokenObjective(Objective):
 
     def is_plain(self, model: nn.Module, batch: TorchBatch) -> bool:
         """Whether the logits are the output layer of the body's states and nothing else, to the bit."""
+        if has_virtual_tokens(model):
+            return False
         if model not in self._plain:
             ids, mask = batch.input_ids[:1, :_PROBE], batch.attention_mask[:1, :_PROBE]
             self._plain[model] = _logits_are_plain(model, ids, mask)
         return self._plain[model]
+
+
+def has_virtual_tokens(model: Any) -> bool:
+    """Whether an adapter puts tokens of its own before the text."""
+    config = getattr(model, "active_peft_config", None)
+    return config is not None and config.is_prompt_learning
 
 
 def predicted(batch: TorchBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
