@@ -10,7 +10,7 @@ import copy
 import json
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -18,14 +18,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from scrimp.checkpoints.grafts import GRAFT_CONFIG, graft_of, load_graft, merge_graft, save_graft
 from scrimp.checkpoints.heads import HEAD_CONFIG, PooledClassifier, load_head, save_head
 from scrimp.checkpoints.loading import Checkpoint, Dtype, Loaded, load, resolve
 from scrimp.checkpoints.validation import CONFIG, quiet, read_object, refusing, tensors
 from scrimp.core.errors import GuardError, ModelError, WorkspaceError
 from scrimp.core.workspace import atomic_write
 
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "check_export", "check_parity", "load_adapter", "load_export",
-           "logits_of", "merge", "save_adapter", "save_merged", "verify_adapter_folder"]
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "check_export", "check_parity", "is_adapted", "load_adapter",
+           "load_export", "logits_of", "merge", "save_adapter", "save_merged", "verify_adapter_folder"]
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -41,22 +42,29 @@ _CODE_OR_OTHER_WEIGHTS = ("megatron_config", "layer_replication", "loftq_config"
 def save_adapter(loaded: Loaded, folder: Path) -> None:
     """Write a PEFT adapter, so that ``peft.PeftModel.from_pretrained(base, folder)`` loads it; a pooled head too.
 
-    Other files in ``folder`` stay.
+    Of what PEFT cannot hold see `grafts`. Other files in ``folder`` stay.
 
     Raises:
         ModelError: the model has no adapter.
     """
     body = _body(loaded.model)
-    if not _is_peft(body):
+    if not is_adapted(body):
         raise ModelError(f"a {type(body).__name__} has no adapter to save", fix="save it as a merged model")
     with _staged(folder) as new:
-        with quiet(), refusing("the adapter cannot be saved", folder):
-            body.save_pretrained(str(new), save_embedding_layers=False)
-        (new / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is written by `cards`
-        told = read_object(new / ADAPTER_CONFIG)
-        told["base_model_name_or_path"] = loaded.checkpoint.name  # PEFT writes the folder on this machine
-        atomic_write(new / ADAPTER_CONFIG, json.dumps(told, indent=2, sort_keys=True))
+        if (graft := graft_of(body)) is not None:
+            save_graft(graft, new, base=loaded.checkpoint.name)
+        else:
+            _save_peft(loaded, body, new)
         _save_head_of(loaded.model, new)
+
+
+def _save_peft(loaded: Loaded, body: Any, folder: Path) -> None:
+    with quiet(), refusing("the adapter cannot be saved", folder):
+        body.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is written by `cards`
+    told = read_object(folder / ADAPTER_CONFIG)
+    told["base_model_name_or_path"] = loaded.checkpoint.name  # PEFT writes the folder on this machine
+    atomic_write(folder / ADAPTER_CONFIG, json.dumps(told, indent=2, sort_keys=True))
 
 
 def merge(loaded: Loaded, *, dtype: torch.dtype | None = None) -> Loaded:
@@ -67,17 +75,32 @@ def merge(loaded: Loaded, *, dtype: torch.dtype | None = None) -> Loaded:
 
     Raises:
         GuardError: the merged weights are not finite.
+        ModelError: the adapter is no change of weights, as a soft prompt is none.
     """
     body = _body(loaded.model)
-    if not _is_peft(body):
+    if not is_adapted(body):
         return loaded
-    target = dtype or body.get_base_model().dtype
-    try:
-        plain = _cast(_cast(copy.deepcopy(body), torch.float32).merge_and_unload(safe_merge=True), target)
-    except ValueError as error:
-        raise GuardError("merging the adapter gives weights that are no numbers", why=str(error)) from None
+    if _is_peft(body) and body.active_peft_config.is_prompt_learning:
+        raise ModelError("a soft prompt is no change of weights, and cannot be merged",
+                         fix="export it in the form of an adapter")
+    plain = _cast(_merged(_cast(copy.deepcopy(body), torch.float32)), dtype or _base_dtype(body))
     plain.requires_grad_(False)
     return loaded.with_model(_with_body(loaded.model, plain.eval()))
+
+
+def _merged(body: Any) -> Any:
+    if graft_of(body) is not None:
+        merge_graft(body)
+        return body
+    try:
+        return body.merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise GuardError("merging the adapter gives weights that are no numbers", why=str(error)) from None
+
+
+def _base_dtype(body: Any) -> torch.dtype:
+    """Of the weights under an adapter."""
+    return next((body.get_base_model() if _is_peft(body) else body).parameters()).dtype
 
 
 def _cast(model: Any, dtype: torch.dtype) -> Any:
@@ -96,7 +119,7 @@ def save_merged(loaded: Loaded, folder: Path) -> None:
         ModelError: the model still has its adapter.
     """
     body = _body(loaded.model)
-    if _is_peft(body):
+    if is_adapted(body):
         raise ModelError("the adapter is not merged yet", fix="save_merged(merge(loaded), folder)")
     with _staged(folder) as new:
         with quiet(), refusing("the model cannot be saved", folder):
@@ -112,13 +135,17 @@ def verify_adapter_folder(folder: Path, model: nn.Module | Any) -> dict[str, Any
         what ``adapter_config.json`` says.
 
     Raises:
-        ModelError: no LoRA adapter, settings that would run code or change the base, weights that are no safetensors,
-            or tensors whose names or shapes are not those that these settings make on ``model``.
+        ModelError: no LoRA adapter or soft prompt, settings that would run code or change the base, weights that are no
+            safetensors, or tensors whose names or shapes are not those that these settings make on ``model``.
     """
     told = read_object(folder / ADAPTER_CONFIG)
     where = str(folder / ADAPTER_CONFIG)
-    if told.get("peft_type") != "LORA":
-        raise ModelError(f"'peft_type' is {told.get('peft_type')!r:.40}, and only LORA is read", where=where)
+    if told.get("peft_type") not in ("LORA", "PROMPT_TUNING"):
+        raise ModelError(f"'peft_type' is {told.get('peft_type')!r:.40}, and only LORA and PROMPT_TUNING are read",
+                         where=where)
+    if told["peft_type"] == "PROMPT_TUNING" and told.get("prompt_tuning_init") != "RANDOM":
+        raise ModelError("'prompt_tuning_init' would load a tokenizer or draw from the vocabulary", where=where,
+                         fix="set it to RANDOM: the prompt itself is in the file")
     if refused := [key for key in _CODE_OR_OTHER_WEIGHTS if told.get(key)]:
         raise ModelError(f"'{refused[0]}' is set, which would import code or change the base model", where=where)
     if told.get("init_lora_weights", True) not in _HARMLESS_STARTS:
@@ -177,14 +204,27 @@ def load_adapter(loaded: Loaded, folder: Path) -> Loaded:
     """
     from peft import PeftModel, get_peft_model_state_dict
 
-    verify_adapter_folder(folder, loaded.model)
+    told = verify_adapter_folder(folder, loaded.model)
     with quiet(), refusing("the adapter cannot be loaded", folder):
-        model = PeftModel.from_pretrained(loaded.model, str(folder), is_trainable=False)
+        prompted = told["peft_type"] == "PROMPT_TUNING"
+        model = _prompted(loaded.model, folder) if prompted else PeftModel.from_pretrained(
+            loaded.model, str(folder), is_trainable=False)
         state = get_peft_model_state_dict(model, save_embedding_layers=False)
     for name, value in state.items():
         if not bool(value.isfinite().all()):
             raise ModelError(f"'{name}' holds NaN or infinite numbers", where=str(folder))
     return loaded.with_model(model.eval())
+
+
+def _prompted(model: Any, folder: Path) -> Any:
+    from peft import PeftConfig, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    from scrimp.checkpoints.prompts import Prompted
+
+    model = Prompted(model, PeftConfig.from_pretrained(str(folder)))
+    set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
+    return model.requires_grad_(False)
 
 
 def load_export(folder: Path, checkpoint: Checkpoint, *, dtype: Dtype = "auto") -> Loaded:
@@ -196,6 +236,8 @@ def load_export(folder: Path, checkpoint: Checkpoint, *, dtype: Dtype = "auto") 
     """
     if (folder / ADAPTER_CONFIG).exists():
         loaded = load_adapter(load(checkpoint, dtype=dtype), folder)
+    elif (folder / GRAFT_CONFIG).exists():
+        loaded = load_graft(load(checkpoint, dtype=dtype), folder)
     elif (folder / CONFIG).exists():
         loaded = load(resolve(folder.absolute()), dtype=dtype)
     else:
@@ -231,8 +273,8 @@ def check_export(loaded: Loaded, folder: Path, probes: Sequence[Sequence[int]], 
     again = load_export(folder, loaded.checkpoint, dtype=cast(Dtype, dtype))
     wanted, found = logits_of(evaluated, probes), logits_of(again.model, probes)
     difference = check_parity(wanted, found, where=str(folder), tolerance=allowed if tolerance is None else tolerance)
-    if merged and _is_peft(_body(evaluated)):
-        with quiet(), _body(evaluated).disable_adapter():
+    if merged and is_adapted(_body(evaluated)):
+        with quiet(), _disabled(_body(evaluated)):
             _check_kept(wanted, found, logits_of(evaluated, probes), where=str(folder))
     return difference
 
@@ -285,6 +327,17 @@ def _is_peft(model: nn.Module | Any) -> bool:
     from peft import PeftModel
 
     return isinstance(model, PeftModel)
+
+
+def is_adapted(body: nn.Module | Any) -> bool:
+    """Whether a language model or encoder carries an adapter that `save_adapter` writes."""
+    return graft_of(body) is not None or _is_peft(body)
+
+
+def _disabled(body: Any) -> AbstractContextManager[Any]:
+    """Within it the adapter does nothing."""
+    graft = graft_of(body)
+    return graft.disabled() if graft is not None else body.disable_adapter()
 
 
 def _body(model: nn.Module | Any) -> Any:

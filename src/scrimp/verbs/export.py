@@ -54,6 +54,7 @@ class Export(Verb):
     def _loaded(self) -> Loaded:
         """The model that the run tuned."""
         from scrimp.checkpoints.exporting import ADAPTER_CONFIG, load_export
+        from scrimp.checkpoints.grafts import GRAFT_CONFIG
         from scrimp.checkpoints.heads import HEAD_CONFIG
         from scrimp.checkpoints.loading import resolve
         from scrimp.checkpoints.validation import CONFIG
@@ -61,7 +62,8 @@ class Export(Verb):
 
         folder = self.run / "model"
         manifest = read_manifest(folder, list(KINDS))
-        if manifest.base is None or not any((folder / name).exists() for name in (ADAPTER_CONFIG, CONFIG, HEAD_CONFIG)):
+        tuned = (ADAPTER_CONFIG, GRAFT_CONFIG, CONFIG, HEAD_CONFIG)
+        if manifest.base is None or not any((folder / name).exists() for name in tuned):
             raise ModelError(f"what this run found best tuned no model; it is of the kind {manifest.kind}",
                              where=str(self.run), fix="scrimp predict uses it as it is; scrimp tune tunes a model")
         checkpoint = resolve(manifest.base.name)
