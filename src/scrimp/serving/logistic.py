@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ __all__ = ["LinearHead", "fit_linear_head"]
 _STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)  # for features whose rows are about one long
 _FOLDS = 5
 _MOST_FOR_CHOICE = 1000  # rows on which the strength is chosen: it hardly moves beyond
+_MOST_COMPACTED = 2000  # rows whose products are quicker taken apart than done without
+_LEAST_SIZE = 1e-10  # of an axis, against that of the longest: what is less is rounding
 _LEAST_SHARE = 1e-6  # what a label counts that a fold did not see
 
 
@@ -49,13 +51,37 @@ def fit_linear_head(features: Any, labels: Sequence[str], *, seed: int) -> Linea
     if len(set(labels)) < 2:
         raise DataError("a classifier needs examples of at least two labels",
                         why=f"found: {', '.join(sorted(set(labels))) or 'none'}")
+    from threadpoolctl import threadpool_limits
+
     found = np.asarray(labels, dtype=object)
-    strength = _chosen_strength(features, found, seed)
-    fitted = _regression(strength).fit(features, found)
-    weight, bias = fitted.coef_, fitted.intercept_
+    with threadpool_limits(1):  # the products are small: several threads only wait for each other
+        strength = _chosen_strength(features, found, seed)
+        compact, back = _compacted(features)
+        fitted = _regression(strength).fit(compact, found)
+    weight, bias = back(fitted.coef_), fitted.intercept_
     if len(weight) == 1:  # two labels share one row of weights
         weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
     return LinearHead(tuple(map(str, fitted.classes_)), weight.astype(np.float32), bias.astype(np.float32), strength)
+
+
+def _compacted(features: Any) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
+    """The rows [N, D] turned so that N numbers say them all, and how weights [C, N] are turned back into [C, D].
+
+    The fit is the same: its penalty does not mind the turning, and its weights lie in the span of the rows.
+    Schölkopf, Herbrich and Smola 2001, "A Generalized Representer Theorem".
+    """
+    rows, wide = features.shape
+    if rows >= wide or rows > _MOST_COMPACTED:
+        return features, lambda weight: weight
+    if isinstance(features, np.ndarray):
+        features = features.astype(np.float64)  # else rounding would look like axes of its own
+    products = features @ features.T
+    sizes, axes = np.linalg.eigh(products if isinstance(products, np.ndarray) else products.toarray())
+    kept = sizes > _LEAST_SIZE * max(sizes[-1], 1.0)
+    if not kept.any():
+        return features, lambda weight: weight
+    axes, lengths = axes[:, kept], np.sqrt(sizes[kept])
+    return axes * lengths, lambda weight: np.asarray((weight / lengths) @ axes.T @ features)
 
 
 def _regression(strength: float) -> Any:
@@ -66,7 +92,7 @@ def _regression(strength: float) -> Any:
 
 def _chosen_strength(features: Any, labels: np.ndarray, seed: int) -> float:
     rows = np.random.default_rng(seed).permutation(len(labels))[:_MOST_FOR_CHOICE]
-    features, labels = features[rows], labels[rows]
+    (features, _), labels = _compacted(features[rows]), labels[rows]
     folds = _folds(labels, seed)
     if not folds:
         return 1.0

@@ -1,9 +1,12 @@
 """The linear head on frozen features."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
+from scrimp.serving import logistic
 from scrimp.serving.logistic import fit_linear_head
 
 
@@ -41,3 +44,39 @@ def test_noise_is_punished_and_signal_is_not():
     clear = fit_linear_head(features / 10, labels, seed=0)
     noise = fit_linear_head(np.random.default_rng(0).normal(size=(90, 8)), labels, seed=0)
     assert noise.strength < clear.strength
+
+
+def wide(rows, columns, *, rank=None, seed=0):
+    """Rows about one long in far more dimensions, and their labels; those of a ``rank`` repeat each other."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rank or rows, columns)) * (rng.random((rank or rows, columns)) < 0.1)
+    features = np.concatenate([features] * (rows // (rank or rows)))
+    labels = [f"l{int(value)}" for value in 1.2 * (features[:, :5].sum(axis=1) > 0) + (features[:, 5] > 1)]
+    return features / np.linalg.norm(features, axis=1, keepdims=True), labels
+
+
+@pytest.mark.parametrize("form", [lambda rows: rows, csr_matrix, lambda rows: rows.astype(np.float32)])
+@pytest.mark.parametrize("rank", [None, 30])
+def test_few_rows_in_many_dimensions_give_the_same_head(form, rank, monkeypatch):
+    features, labels = wide(60, 2000, rank=rank)
+    seen, true = [], logistic._regression
+
+    def regression(strength):
+        made = true(strength).set_params(tol=1e-8)
+        monkeypatch.setattr(made, "fit", lambda x, y: seen.append(x.shape[1]) or type(made).fit(made, x, y))
+        return made
+
+    monkeypatch.setattr(logistic, "_regression", regression)
+    compact = fit_linear_head(form(features), labels, seed=0)
+    assert max(seen) <= (rank or 60)
+    monkeypatch.setattr(logistic, "_MOST_COMPACTED", 0)
+    direct = fit_linear_head(features, labels, seed=0)
+    assert max(seen) == 2000
+    assert compact.strength == direct.strength
+    np.testing.assert_allclose(compact.weight, direct.weight, atol=1e-3 * np.abs(direct.weight).max())
+    np.testing.assert_allclose(compact.bias, direct.bias, atol=1e-3)
+
+
+def test_rows_of_nothing_can_be_fitted():
+    head = fit_linear_head(np.zeros((6, 20)), ["a", "b", "b"] * 2, seed=0)
+    assert head.log_odds(np.zeros((1, 20))).argmax() == 1
