@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         run,
         sample,
         schema,
+        select,
         tune,
     )
 
@@ -33,7 +34,7 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
 
 __all__ = [
     "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "export", "fit", "inspect", "merge", "methods", "predict",
-    "run", "sample", "schema", "tune",
+    "run", "sample", "schema", "select", "tune",
 ]
 
 

@@ -31,6 +31,8 @@ from scrimp.verbs import (
     Run,
     Sample,
     Schema,
+    Select,
+    Selected,
     Tune,
     Verb,
 )
@@ -112,6 +114,10 @@ def _sampled(request: Sample, files: Sequence[Path]) -> None:
     print(*files, sep="\n")
 
 
+def _selected(request: Select, found: Selected) -> None:
+    print(f"{found.kept} of {found.of} rows in {found.out}: {found.why}")
+
+
 def _exported(request: Export, folder: Any) -> None:
     print(f"{request.form} in {folder}")
 
@@ -164,5 +170,6 @@ def _cleaned(request: Clean, found: Cleaning) -> None:
 
 _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
-    Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Clean: _cleaned,
+    Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Select: _selected,
+    Clean: _cleaned,
 }

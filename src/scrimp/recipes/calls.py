@@ -21,7 +21,10 @@ class Call:
 
 
 def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
-    """The calls that ``recipe``, written in ``folder``, stands for; several seeds get a folder each below ``out``."""
+    """The calls that ``recipe``, written in ``folder``, stands for; several seeds get a folder each below ``out``.
+
+    Rows that a select step keeps stand in a file beside the results, which the last step learns from.
+    """
     given = recipe.model_dump(exclude_unset=True, include={"model", "metric", "encoder", "budget"})
     data = recipe.data.model_dump(exclude_unset=True)
     options = {**given, **data, "data": data["train"]}
@@ -32,8 +35,23 @@ def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
         options[name] = _model(options[name], folder)
     options |= {"method": recipe.options} if recipe.verb == "tune" else recipe.options
     several = len(recipe.seeds) > 1
-    return [Call(recipe.verb, {**options, "seed": seed, "out": str(out / f"seed-{seed}" if several else out)})
+    made = [Call(recipe.verb, {**options, "seed": seed, "out": str(out / f"seed-{seed}" if several else out)})
             for seed in recipe.seeds]
+    if (selecting := recipe.selecting) is None:
+        return made
+    if selecting.get("target") is not None:
+        selecting["target"] = _source(selecting["target"], folder)
+    return [call for learn in made for call in _selected(learn, selecting)]
+
+
+def _selected(learn: Call, selecting: dict[str, Any]) -> tuple[Call, Call]:
+    """A selection from what would be learned from, and the learning from what it keeps."""
+    pool, chosen = learn.options, f"{learn.options['out']}.selected.jsonl"
+    read_by = {"data", "seed", "layout", "columns", "encoder", "on_bad_row"}
+    shared = {name: value for name, value in pool.items() if name in read_by}
+    done = {"data", "columns"} | ({"encoder"} if learn.verb == "tune" else set())
+    rest = {name: value for name, value in pool.items() if name not in done}
+    return Call("select", {**selecting, **shared, "out": chosen}), Call(learn.verb, {**rest, "data": chosen})
 
 
 def _source(source: Any, folder: Path) -> Any:

@@ -6,17 +6,18 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from scrimp.core.budget import Budget
+from scrimp.core.errors import OptionError
 from scrimp.core.options import Options
 from scrimp.examples.records import Layout
 
 __all__ = [
-    "Based", "Controls", "Limit", "Names", "Pairs", "Rungs", "Seed", "Settings", "Shape", "Source", "Strictness",
-    "pairs",
+    "Based", "Controls", "Keep", "Limit", "Names", "Pairs", "Rungs", "Seed", "Selecting", "Settings", "Shape", "Source",
+    "Strictness", "count_of", "pairs",
 ]
 
 
@@ -48,6 +49,34 @@ def _source(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _keep(value: Any) -> Any:
+    """``"5%"`` and ``0.05`` as a share, ``"50"`` and ``50`` as a number of rows."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str):
+        share = text.endswith("%")
+        try:
+            text = float(text[:-1]) / 100 if share else int(text) if text.isdecimal() else float(text)
+        except ValueError:
+            raise ValueError(f"'{value}' is neither a share nor a number of rows; write 5% or 50") from None
+    whole = isinstance(text, int) and not isinstance(text, bool)
+    if not (whole and text >= 1) and not (isinstance(text, float) and 0 < text <= 1):
+        raise ValueError(f"'{value}' is neither a share nor a number of rows; write 5% or 50")
+    return text
+
+
+def count_of(keep: float, rows: int) -> int:
+    """How many of ``rows`` a `Keep` stands for; of a share at least one.
+
+    Raises:
+        OptionError: if there are fewer rows.
+    """
+    if isinstance(keep, float):
+        return max(1, round(keep * rows))
+    if keep > rows:
+        raise OptionError(f"{keep} rows cannot be kept of {rows}", where="keep", fix="keep fewer, or a share: 5%")
+    return keep
+
+
 class OrText:
     """In the JSON schema: may also be written as text (or as a number where that is the short form)."""
 
@@ -62,6 +91,8 @@ class OrText:
 Source = Annotated[str | list[dict[str, Any]], BeforeValidator(_source)]
 #: ``"10m"``, ``"time=10m,memory=8GiB"`` or a mapping of both.
 Limit = Annotated[Budget, BeforeValidator(_limit), OrText("string", "number")]
+#: ``"5%"`` or ``0.05`` of the rows, or a number of them.
+Keep = Annotated[int | float, BeforeValidator(_keep), OrText()]
 #: ``"a=b,c=d"`` or a mapping.
 Pairs = Annotated[dict[str, str], BeforeValidator(pairs), OrText()]
 #: Of every random choice.
@@ -110,3 +141,23 @@ class Rungs(Options):
     """Which ways `fit` tries."""
 
     rungs: Names | None = Field(None, description="Which ways to try, by name; without it, the whole ladder.")
+
+
+class Selecting(Options):
+    """Which rows to keep, and by what."""
+
+    keep: Keep = Field(description="How much of the pool: a share, such as 5% or 0.05, or a number of rows.")
+    method: str = Field("k-center", description="Which method.")
+    target: Source | None = Field(
+        None, description="Rows of what the model is to be good at, for methods that ask for some.")
+    options: dict[str, Any] = Field({}, description="The method's own options, by name.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        """Options that are not known here are the method's."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("options", {}), Mapping):
+            return given
+        own = {name: value for name, value in given.items() if name in cls.model_fields}
+        rest = {name: value for name, value in given.items() if name not in own}
+        return {**own, "options": {**own.get("options", {}), **rest}} if rest else given

@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 
 from scrimp.core.errors import OptionError, nearest
 from scrimp.core.options import Options
-from scrimp.recipes.fields import Controls, Limit, OrText, Rungs, Seed, Settings, Shape, Source
+from scrimp.recipes.fields import Controls, Limit, OrText, Rungs, Seed, Selecting, Settings, Shape, Source
 from scrimp.recipes.yamltext import Document, KeyPath, read_file
 
 __all__ = ["VERSION", "Data", "Recipe", "Step", "json_schema", "load"]
@@ -29,6 +29,7 @@ class Data(Shape):
 class Step(Options):
     """One step: a verb with its options."""
 
+    select: Selecting | None = Field(None, description="Keep only the rows that are worth learning from.")
     fit: Rungs | None = Field(None, description="Try the ladder and keep the best on validation.")
     tune: dict[str, Any] | None = Field(None, description="Tune in the way that is spelled out.")
 
@@ -37,6 +38,17 @@ class Step(Options):
         if len(self.model_fields_set) != 1:
             raise ValueError(f"a step names one of {', '.join(type(self).model_fields)}")
         return self
+
+    @property
+    def verb(self) -> str:
+        """The verb's name."""
+        return next(iter(self.model_fields_set))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The verb's options, as given."""
+        given = getattr(self, self.verb) or {}
+        return given.model_dump(exclude_unset=True) if isinstance(given, Options) else dict(given)
 
 
 def _train_only(value: Any) -> Any:
@@ -51,12 +63,19 @@ class Recipe(Settings, Controls):
         description="The examples, or just their file.")
     budget: Limit | None = Field(
         None, description="What each seed's run may spend: 10m, or time, memory, tokens, disk.")
-    steps: tuple[Step, ...] = Field((Step.parse({"fit": None}),), min_length=1, max_length=1,
-                                    description="What is done: one of fit and tune.")
+    steps: tuple[Step, ...] = Field((Step.parse({"fit": None}),), min_length=1, max_length=2,
+                                    description="What is done: one of fit and tune, and select before it.")
     evaluate: tuple[Literal["task", "retention"], ...] = Field(
         ("task", "retention"), description="What is measured: the task and, always beside it, what is retained.")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=100, description="One run for each.")
     out: str | None = Field(None, description="Folder of the results; without it, the recipe's name without .yaml.")
+
+    @field_validator("steps", mode="after")
+    @classmethod
+    def _in_order(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        if [step.verb == "select" for step in steps] not in ([False], [True, False]):
+            raise ValueError("there is one fit or tune, and at most one select, before it")
+        return steps
 
     @field_validator("evaluate", mode="after")
     @classmethod
@@ -73,15 +92,19 @@ class Recipe(Settings, Controls):
         return seeds
 
     @property
+    def selecting(self) -> dict[str, Any] | None:
+        """The options of the select step, if there is one."""
+        return self.steps[0].options if self.steps[0].verb == "select" else None
+
+    @property
     def verb(self) -> str:
-        """The verb of the one step."""
-        return next(iter(self.steps[0].model_fields_set))
+        """The verb of the last step, which learns."""
+        return self.steps[-1].verb
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the one step, as given."""
-        given = getattr(self.steps[0], self.verb) or {}
-        return given.model_dump(exclude_unset=True) if isinstance(given, Options) else dict(given)
+        """The options of the last step, as given."""
+        return self.steps[-1].options
 
 
 def load(path: Path) -> Recipe:
@@ -98,7 +121,7 @@ def load(path: Path) -> Recipe:
         recipe = Recipe.model_validate(document.value)
     except ValidationError as error:
         raise _located(error, document) from None
-    _check_tuning(recipe, document)
+    _check_methods(recipe, document)
     return recipe
 
 
@@ -111,20 +134,28 @@ def _check_version(document: Document) -> None:
                           fix="upgrade scrimp" if newer else f"write `version: {VERSION}`")
 
 
-def _check_tuning(recipe: Recipe, document: Document) -> None:
-    """The options of a tune step, checked by the plan that will run them."""
-    if recipe.verb != "tune":
-        return
+def _check_methods(recipe: Recipe, document: Document) -> None:
+    """The options of select and tune steps, checked by what will run them."""
+    from scrimp.core.registry import build
     from scrimp.tuning.plan import TunePlan
 
-    place: KeyPath = ("steps", 0, "tune")
-    try:
-        TunePlan.parse(recipe.options)
-    except OptionError as error:
-        keys = [key for key in recipe.options if f"'{key}'" in error.what]
-        values = [key for key, value in recipe.options.items() if f"'{value}'" in error.what]
-        where = document.at((*place, *(keys or values)[:1]), key=bool(keys))
-        raise OptionError(error.what, where=where, why=error.why, fix=error.fix) from None
+    for place, step in enumerate(recipe.steps):
+        try:
+            if step.select is not None:
+                build("selection", step.select.method, step.select.options, where="select")
+            elif step.verb == "tune":
+                TunePlan.parse(step.options)
+        except OptionError as error:
+            raise _placed(error, step, ("steps", place, step.verb), document) from None
+
+
+def _placed(error: OptionError, step: Step, path: KeyPath, document: Document) -> OptionError:
+    """The error with the place of the option that it names."""
+    given = {**step.options, **step.options.get("options", {})}
+    keys = [key for key in given if f"'{key}'" in error.what]
+    values = [key for key, value in given.items() if f"'{value}'" in error.what]
+    where = document.at((*path, *(keys or values)[:1]), key=bool(keys))
+    return OptionError(error.what, where=where, why=error.why, fix=error.fix)
 
 
 def _located(error: ValidationError, document: Document) -> OptionError:
@@ -186,11 +217,22 @@ class _Written(GenerateJsonSchema):
         return {"anyOf": [inner, {"type": "string"}]} if inner.get("type") in ("number", "integer") else inner
 
 
+def _open(selecting: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a select step: the names of the methods, and the options of all of them beside its own."""
+    from scrimp.core.registry import presets
+
+    own = {name: schema for name, schema in selecting["properties"].items() if name != "options"}
+    own["method"] = {**own["method"], "enum": [p.name for p in presets("selection")]}
+    methods = [p.method.model_json_schema().get("properties", {}) for p in presets("selection")]
+    return {**selecting, "properties": {**{k: v for options in methods for k, v in options.items()}, **own}}
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON schema of recipes, the tuning choices included, for editors to complete and check by."""
     from scrimp.tuning import plan
 
     schema = Recipe.model_json_schema(schema_generator=_Written)
+    schema["$defs"]["Selecting"] = _open(schema["$defs"]["Selecting"])
     schema["$defs"]["Step"]["properties"]["tune"] = {
         **plan.json_schema(), "description": Step.model_fields["tune"].description}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "scrimp recipe"}

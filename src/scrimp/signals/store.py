@@ -37,12 +37,12 @@ class Signals:
     model's weights: the same question is never computed twice, and a changed model is another question.
 
     Args:
-        encoder: whose embeddings are meant; None is the asset ``minilm``, looked up when embeddings are asked for.
+        encoder: whose embeddings are meant; a name is looked up when embeddings are asked for.
         workspace: keeps what is found beyond this process.
         meter: what the passes are charged to; what was kept costs nothing.
     """
 
-    def __init__(self, encoder: Checkpoint | None = None, *, workspace: Workspace | None = None,
+    def __init__(self, encoder: Checkpoint | str = "minilm", *, workspace: Workspace | None = None,
                  meter: Meter | None = None) -> None:
         self._encoder, self._workspace, self._meter = encoder, workspace, meter
         self._memory: dict[str, dict[str, torch.Tensor]] = {}
@@ -52,7 +52,7 @@ class Signals:
 
         The encoder runs in float32 everywhere, so that the same rows are chosen on every machine.
         """
-        encoder = self._encoder = self._encoder or resolve("minilm")
+        encoder = self._encoder = resolve(self._encoder) if isinstance(self._encoder, str) else self._encoder
         texts = [input_text(row) for row in rows]
         found = self._kept("embeddings", [encoder.fingerprint, texts], lambda: {
             "vectors": torch.from_numpy(embed_texts(load(encoder, dtype="float32"), texts, meter=self._meter))})

@@ -5,6 +5,7 @@ classes: one code path, nothing written twice. Nothing here loads torch before s
 """
 
 from scrimp.verbs.base import Verb, Workspaced
+from scrimp.verbs.evidence import Evidence
 from scrimp.verbs.export import Export
 from scrimp.verbs.housekeeping import Clean, Cleaning, Sample, Schema
 from scrimp.verbs.inspect import Inspect, Inspection
@@ -12,13 +13,14 @@ from scrimp.verbs.learn import Fit, Learn, Tune
 from scrimp.verbs.merge import Merge
 from scrimp.verbs.methods import MethodPage, Methods
 from scrimp.verbs.run import Run
+from scrimp.verbs.select import Select, Selected
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "VERBS", "Clean", "Cleaning", "Evaluate", "Export", "Fit", "Inspect", "Inspection", "Learn", "Merge", "MethodPage",
-    "Methods", "Predict", "Run", "Sample", "Schema", "Tune", "Verb", "Workspaced",
+    "VERBS", "Clean", "Cleaning", "Evaluate", "Evidence", "Export", "Fit", "Inspect", "Inspection", "Learn", "Merge", "MethodPage",
+    "Methods", "Predict", "Run", "Sample", "Schema", "Select", "Selected", "Tune", "Verb", "Workspaced",
 ]
 
 #: Every verb by its name.
 VERBS: dict[str, type[Verb]] = {verb.named(): verb for verb in (
-    Fit, Predict, Evaluate, Tune, Merge, Inspect, Run, Export, Sample, Methods, Schema, Clean)}
+    Fit, Predict, Evaluate, Tune, Select, Merge, Inspect, Run, Export, Sample, Methods, Evidence, Schema, Clean)}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from scrimp.core.errors import OptionError
 from scrimp.verbs.base import Verb
+from scrimp.verbs.evidence import Evidence
 from scrimp.verbs.export import Export
 from scrimp.verbs.housekeeping import Clean, Sample, Schema
 from scrimp.verbs.inspect import Inspect
@@ -18,11 +19,12 @@ from scrimp.verbs.learn import Fit, Tune
 from scrimp.verbs.merge import Merge
 from scrimp.verbs.methods import Methods
 from scrimp.verbs.run import Run
+from scrimp.verbs.select import Select
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
     "clean", "evaluate", "export", "fit", "function", "inspect", "merge", "methods", "predict", "run", "sample",
-    "schema", "tune",
+    "schema", "select", "tune",
 ]
 
 
@@ -61,4 +63,4 @@ def _plain(annotation: Any) -> Any:
 clean, evaluate, export = function(Clean), function(Evaluate), function(Export)
 fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge), function(Methods)
 predict, run, sample = function(Predict), function(Run), function(Sample)
-schema, tune = function(Schema), function(Tune)
+schema, select, tune = function(Schema), function(Select), function(Tune)

@@ -9,10 +9,11 @@ from pydantic import Field
 from scrimp.evaluation.outcome import Outcome
 from scrimp.verbs.base import Verb, Workspaced
 from scrimp.verbs.learn import Fit, Tune
+from scrimp.verbs.select import Select
 
 __all__ = ["Run"]
 
-_STEPS = {verb.named(): verb for verb in (Fit, Tune)}
+_STEPS = {verb.named(): verb for verb in (Fit, Select, Tune)}
 
 
 class Run(Verb, Workspaced):
@@ -36,6 +37,9 @@ class Run(Verb, Workspaced):
         recipe, folder = load(self.recipe), self.recipe.absolute().parent
         out = self.out or (folder / Path(recipe.out).expanduser() if recipe.out else self.recipe.with_suffix(""))
         own = {"force": self.force, "workspace": self.workspace}
-        asked = [_STEPS[call.verb].parse({**call.options, **own}, where=str(self.recipe))
-                 for call in calls(recipe, folder, out)]
-        return [verb.do() for verb in asked]
+        asked = []
+        for call in calls(recipe, folder, out):
+            verb = _STEPS[call.verb]
+            known = {name: value for name, value in own.items() if name in verb.model_fields}
+            asked.append(verb.parse({**call.options, **known}, where=str(self.recipe)))
+        return [outcome for outcome in [verb.do() for verb in asked] if isinstance(outcome, Outcome)]

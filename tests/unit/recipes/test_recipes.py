@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scrimp.core.errors import OptionError, ScrimpError
 from scrimp.recipes import writing
 from scrimp.recipes.calls import calls
+from scrimp.recipes.fields import Selecting, count_of
 from scrimp.recipes.schema import Recipe, json_schema, load
-from scrimp.verbs import Fit, Tune
+from scrimp.verbs import Fit, Select, Tune
 
 VALID = """\
 version: 1
@@ -76,8 +77,14 @@ def test_short_forms(recipe, text: str, train: str, time: float | None) -> None:
     ("version: 1", "version: 2", "1:10", "this scrimp reads version 1"),
     ("version: 1", "version: one", "1:10", "this scrimp reads version 1"),
     ("version: 1", "version: true", "1:10", "this scrimp reads version 1"),
-    ("  - tune", "  - fit: {}\n    tune", "6:5", "a step names one of fit, tune"),
-    ("  - tune: {", "  - fit: {}\n  - tune: {", "6:3", "at most 1"),
+    ("  - tune", "  - fit: {}\n    tune", "6:5", "a step names one of select, fit, tune"),
+    ("  - tune: {", "  - fit: {}\n  - tune: {", "6:3", "one fit or tune, and at most one select, before it"),
+    ("  - tune: {", "  - select: {keep: 5%}\n  - fit:\n  - tune: {", "6:3", "at most 2"),
+    ("  - tune", "  - select: {keep: 200%}\n  - tune", "6:20", "neither a share nor a number of rows"),
+    ("  - tune", "  - select: {kepe: 5%}\n  - tune", "6:13", "keep' is required"),
+    ("  - tune", "  - select: {method: k-centre, keep: 5%}\n  - tune", "6:22", "did you mean 'k-center'"),
+    ("  - tune", "  - select: {keep: 5%, distnace: x}\n  - tune", "6:24", "did you mean 'distance'"),
+    ("  - tune", "  - select: {keep: 5%, distance: near}\n  - tune", "6:24", "distance"),
     (VALID, "[1]", "1:1", "a recipe is a mapping"),
     (VALID, "", "1:1", "a recipe is a mapping"),
     (VALID, "model: x", "1:1", "'data' is required"),
@@ -108,6 +115,37 @@ def test_calls_take_paths_from_the_recipes_folder(recipe, tmp_path: Path) -> Non
     assert (request.model, request.seed) == (str(tmp_path / "base"), 2)
     assert request.method["schedule"] == "wsd"
     assert request.columns == {"text": "review", "label": "stars"}
+
+
+def test_a_select_step_stands_before_each_learning_from_what_it_keeps(recipe, tmp_path: Path) -> None:
+    step = "  - select: {keep: 5%, target: dev.jsonl, distance: euclidean}\n"
+    text = VALID.replace("steps:\n", f"encoder: minilm\nsteps:\n{step}")
+    made = calls(recipe(text), tmp_path, tmp_path / "out")
+    assert [call.verb for call in made] == ["select", "tune"] * 3
+    chosen = str(tmp_path / "out" / "seed-1.selected.jsonl")
+    select, tune = Select.parse(made[2].options), Tune.parse(made[3].options)
+    assert (select.data, select.target) == (str(tmp_path / "train.jsonl"), str(tmp_path / "dev.jsonl"))
+    assert (select.method, select.keep, select.seed, str(select.out)) == ("k-center", 0.05, 1, chosen)
+    assert select.options == {"distance": "euclidean"}
+    assert select.columns == {"text": "review", "label": "stars"}
+    assert (tune.data, tune.columns, tune.test) == (chosen, None, str(tmp_path / "test.jsonl"))
+
+
+@pytest.mark.parametrize(("keep", "read", "of_40"), [
+    ("5%", 0.05, 2), (0.5, 0.5, 20), ("0.5", 0.5, 20), (7, 7, 7), ("7", 7, 7), ("1", 1, 1),
+    (1.0, 1.0, 40), ("0.1%", 0.001, 1)])
+def test_how_much_to_keep(keep: object, read: float, of_40: int) -> None:
+    asked = Selecting.parse({"keep": keep})
+    assert (asked.keep, type(asked.keep)) == (read, type(read))
+    assert count_of(asked.keep, 40) == of_40
+
+
+@pytest.mark.parametrize("keep", [0, -1, "0%", "101%", 1.5, "many", True, None, "", "nan", [], "1e999"])
+def test_what_is_no_amount_is_refused(keep: object) -> None:
+    with pytest.raises(OptionError, match="keep"):
+        Selecting.parse({"keep": keep})
+    with pytest.raises(OptionError, match="41 rows cannot be kept of 40"):
+        count_of(41, 40)
 
 
 def test_what_a_recipe_leaves_out_is_the_verbs_default(recipe, tmp_path: Path) -> None:
@@ -145,6 +183,8 @@ def test_the_json_schema_accepts_what_is_accepted() -> None:
     schema = json_schema()
     assert json.loads(json.dumps(schema)) == schema
     assert schema["$defs"]["Step"]["properties"]["tune"]["properties"]["rank"]["description"]
+    assert schema["$defs"]["Selecting"]["properties"]["distance"]["enum"] == ["cosine", "euclidean"]
+    assert "k-center" in schema["$defs"]["Selecting"]["properties"]["method"]["enum"]
     assert {"type": "string"} in schema["properties"]["data"]["anyOf"]
     assert {"type": "string"} in schema["$defs"]["Budget"]["properties"]["time"]["anyOf"]
     assert schema["required"] == ["data"]
@@ -171,7 +211,7 @@ def attempt(path: Path) -> str:
     """Read a recipe and everything it asks for; "" or the error's message."""
     try:
         for call in calls(load(path), path.parent, path.parent / "out"):
-            {"fit": Fit, "tune": Tune}[call.verb].parse(call.options)
+            {"fit": Fit, "tune": Tune, "select": Select}[call.verb].parse(call.options)
         return ""
     except ScrimpError as error:
         return str(error)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from scrimp.core.errors import GuardError
 from scrimp.core.registry import Cost, Method
 
 if TYPE_CHECKING:
@@ -29,6 +30,17 @@ class Selection:
     indices: np.ndarray
     scores: np.ndarray | None = None
     why: str = ""
+
+    def checked(self, pool: Examples, keep: int, *, by: str) -> Selection:
+        """This selection, if it is ``keep`` different rows of ``pool``; else a GuardError that names who made it."""
+        indices = np.asarray(self.indices)
+        fair = indices.ndim == 1 and np.issubdtype(indices.dtype, np.integer)
+        if not fair or len(indices) != keep or len(set(indices.tolist())) != keep \
+                or (keep and not 0 <= indices.min() <= indices.max() < len(pool)):
+            raise GuardError(f"the selector did not keep {keep} different rows of {len(pool)}", where=by,
+                             why=f"it gave {indices.dtype} {list(indices.shape)}: {indices.ravel()[:5].tolist()}",
+                             fix="tell its author, or choose another method")
+        return self
 
 
 class Selector(Method):
