@@ -41,6 +41,8 @@ class Graft(nn.Module):
 
     def __init__(self, adapter: registry.Method, body: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
+        if graft_of(body) is not None:
+            raise ModelError("this model carries an adapter already", fix="merge or unload it first")
         self.told = {"adapter": adapter.name, "options": adapter.model_dump(mode="json")}
         self.layers, self.active = tuple(layers), True
         self._hooks = [body.get_submodule(name).register_forward_hook(partial(self._after, place))

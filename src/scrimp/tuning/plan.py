@@ -93,7 +93,8 @@ def json_schema() -> dict[str, Any]:
             described = {"description": _described(options, name), **schema}
             known = properties.setdefault(name, described)
             if known != described:
-                properties[name] = {"anyOf": [*known.get("anyOf", [known]), described]}
+                properties[name] = {"anyOf": [*known.get("anyOf", [known]), described],
+                                    "description": known["description"]}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 

@@ -39,9 +39,11 @@ def test_any_plan_survives_being_written_as_json(given):
     assert TunePlan.parse(json.loads(json.dumps(plan.flat()))) == plan
 
 
-@pytest.mark.parametrize("choice", itertools.product(*([p.name for p in presets(f)] for f in DEFAULTS)))
-def test_no_two_choices_share_an_option(choice):
-    TunePlan.parse(dict(zip(DEFAULTS, choice, strict=True)))
+def test_no_two_choices_share_an_option():
+    """Else a flat mapping could not tell whose it is."""
+    families = {f: {name for p in presets(f) for name in p.method.model_fields} for f in DEFAULTS}
+    for one, other in itertools.combinations({**families, "options": set(TrainOptions.model_fields)}.values(), 2):
+        assert not one & other
 
 
 def test_an_unknown_key_is_told_with_the_nearest():
@@ -51,7 +53,7 @@ def test_an_unknown_key_is_told_with_the_nearest():
 
 
 def test_a_key_of_another_method_says_whose_it_is():
-    with pytest.raises(OptionError, match="it belongs to adapter 'lora'"):
+    with pytest.raises(OptionError, match=r"it belongs to .*adapter 'lora'"):
         TunePlan.parse({"adapter": "head", "rank": 4})
 
 

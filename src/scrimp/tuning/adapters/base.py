@@ -14,7 +14,7 @@ from scrimp.core.errors import ModelError
 from scrimp.core.registry import Cost, Method
 
 __all__ = ["UNUSED", "Adapter", "BodyAdapter", "Chooser", "Targets", "body_of", "compute_dtype", "copied", "count",
-           "load_trainable_state", "put_back", "targeted", "trainable", "trainable_state"]
+           "is_language_model", "load_trainable_state", "put_back", "targeted", "trainable", "trainable_state"]
 
 #: modules that take no part in pooled or token states (an encoder's own pooler): there a gradient would never arrive
 UNUSED = re.compile(r"(.*\.)?pooler(\..*)?")
@@ -111,22 +111,27 @@ def body_of(model: Any) -> Any:
     return model.encoder if isinstance(model, PooledClassifier) else model
 
 
-def targeted(body: Any, targets: Targets) -> dict[str, nn.Linear]:
-    """The linear layers of ``body`` that are meant, by name.
+def is_language_model(body: Any) -> bool:
+    """Whether it has an output layer over a vocabulary."""
+    return getattr(body, "get_output_embeddings", lambda: None)() is not None
+
+
+def targeted(body: Any, targets: Targets, kinds: tuple[type[nn.Module], ...] = (nn.Linear,)) -> dict[str, Any]:
+    """The layers of ``body`` that are meant, by name.
 
     Raises:
-        ModelError: if there is none; the linear layers that there are, are named.
+        ModelError: if there is none; those that there are, are named.
     """
-    output = getattr(body, "get_output_embeddings", lambda: None)()
-    linear = {name: layer for name, layer in body.named_modules()
-              if isinstance(layer, nn.Linear) and not UNUSED.fullmatch(name)}
+    output = body.get_output_embeddings() if is_language_model(body) else None
+    known = {name: layer for name, layer in body.named_modules()
+             if isinstance(layer, kinds) and not UNUSED.fullmatch(name)}
     if targets == "all-linear":
-        found = {name: layer for name, layer in linear.items() if layer is not output}
+        found = {name: layer for name, layer in known.items() if layer is not output}
     else:
-        found = {name: layer for name, layer in linear.items() if f".{name}".endswith(tuple(f".{t}" for t in targets))}
+        found = {name: layer for name, layer in known.items() if f".{name}".endswith(tuple(f".{t}" for t in targets))}
     if not found:
         raise ModelError("the adapter finds nothing to adapt", where=f"targets {targets}",
-                         fix=f"name linear layers of the model: {sorted({n.rsplit('.', 1)[-1] for n in linear})}")
+                         fix=f"name layers of the model: {sorted({n.rsplit('.', 1)[-1] for n in known})}")
     return found
 
 

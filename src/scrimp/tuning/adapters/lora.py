@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import random
+from typing import Any, Self
 
-from pydantic import Field
-from torch import nn
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from scrimp.checkpoints.heads import PooledClassifier
-from scrimp.core.errors import ModelError
+from scrimp.core.errors import OptionError
 from scrimp.core.registry import preset
-from scrimp.tuning.adapters.base import UNUSED, Adapter
+from scrimp.tuning.adapters.base import UNUSED, BodyAdapter, Targets, body_of, is_language_model, targeted
 
-__all__ = ["LoRA"]
+__all__ = ["LoRA", "cut"]
 
 
-class LoRA(Adapter):
+class LoRA(BodyAdapter):
     """Train a product of two thin matrices beside each linear layer; everything else is frozen.
 
-    Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models". Built by PEFT, and saved as PEFT saves. On a
-    pooled classifier the encoder is adapted and the head, which is new, moves whole.
+    `y = W x + (alpha / rank) B A x`. Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models". Built by
+    PEFT, and saved as PEFT saves. On a pooled classifier the encoder is adapted, and the head, which is new, moves
+    whole.
 
     Attributes:
         rank: columns of the thin matrices.
@@ -30,37 +33,110 @@ class LoRA(Adapter):
             Fine-Tuning with LoRA".
         decomposed: train direction and magnitude of the weights apart. Liu et al. 2024, "DoRA: Weight-Decomposed
             Low-Rank Adaptation".
+        every_rank: in each step use the first b columns only, b drawn anew from 1 to the rank, scaled by
+            ``alpha / b``, so that the result can be cut to any rank; see `cut`. Valipour et al. 2023, "DyLoRA:
+            Parameter Efficient Tuning of Pre-trained Models using Dynamic Search-Free Low-Rank Adaptation".
     """
 
     rank: int = Field(default=8, ge=1)
     alpha: int | None = Field(default=None, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    targets: Targets = "all-linear"
     rank_stabilised: bool = False
     decomposed: bool = False
+    every_rank: bool = False
 
-    def move(self, model: Any) -> nn.Module:
-        if not isinstance(model, PooledClassifier):
-            return self._wrap(model, "CAUSAL_LM")
-        model.encoder = self._wrap(model.encoder, "FEATURE_EXTRACTION")
-        model.head.requires_grad_(True)
-        return model
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.every_rank and (self.decomposed or self.rank_stabilised):
+            raise ValueError("'every_rank' goes with neither 'decomposed' nor 'rank_stabilised'")
+        return self
 
-    def _wrap(self, model: nn.Module, task: str) -> nn.Module:
+    def wrap(self, body: Any) -> nn.Module:
         from peft import LoraConfig, get_peft_model
 
-        unused = any(UNUSED.fullmatch(name) for name, _ in model.named_modules())
+        unused = any(UNUSED.fullmatch(name) for name, _ in body.named_modules())
         targets = self.targets if isinstance(self.targets, str) else list(self.targets)
         config = LoraConfig(
-            task_type=task, r=self.rank, lora_alpha=self.alpha or 2 * self.rank, lora_dropout=self.dropout,
-            target_modules=targets, exclude_modules=UNUSED.pattern if unused else None,
-            use_rslora=self.rank_stabilised, use_dora=self.decomposed)
-        try:
-            return get_peft_model(model, config)
-        except ValueError as error:
-            linear = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
-            raise ModelError("LoRA finds nothing to adapt", where=f"targets {self.targets}",
-                             why=str(error).split(". ")[0], fix=f"name linear layers of the model: {linear}") from None
+            task_type="CAUSAL_LM" if is_language_model(body) else "FEATURE_EXTRACTION", r=self.rank,
+            lora_alpha=self.alpha or 2 * self.rank, lora_dropout=self.dropout, target_modules=targets,
+            exclude_modules=UNUSED.pattern if unused else None, use_rslora=self.rank_stabilised,
+            use_dora=self.decomposed)
+        self._layers(body)  # told in our words if there is none
+        adapted = get_peft_model(body, config)
+        if self.every_rank:
+            adapted.add_module("rank_draw", _RankDraw(self.rank, adapted))
+        return adapted
+
+    def added(self, body: nn.Module) -> int:
+        magnitudes = sum(_outputs(layer) for layer in self._layers(body)) if self.decomposed else 0
+        return self.rank * sum(sum(layer.weight.shape) for layer in self._layers(body)) + magnitudes
+
+    def _layers(self, body: nn.Module) -> list[Any]:
+        from transformers.pytorch_utils import Conv1D
+
+        kinds: tuple[type[nn.Module], ...] = (nn.Linear, Conv1D)
+        return list(targeted(body, self.targets, kinds if self.targets == "all-linear" else (*kinds, nn.Embedding))
+                    .values())
+
+
+def _outputs(layer: Any) -> int:
+    return layer.weight.shape[0 if isinstance(layer, nn.Linear) else 1]
+
+
+class _RankDraw(nn.Module):
+    """In training lets a product's first columns alone through, how many is drawn for each step."""
+
+    def __init__(self, rank: int, adapted: nn.Module) -> None:
+        super().__init__()
+        self.rank = self.now = rank
+        self.seed = torch.initial_seed()
+        self.hooks = [layer.lora_A["default"].register_forward_hook(self._after) for layer in _adapted(adapted)]
+
+    def enter_step(self, step: int) -> None:
+        self.now = random.Random(f"{self.seed} {step}").randint(1, self.rank)
+
+    def _after(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if not self.training:
+            return output
+        return F.pad(output[..., :self.now] * (self.rank / self.now), (0, self.rank - self.now))
+
+
+def cut(model: nn.Module, rank: int, *, rescale: bool) -> None:
+    """Leave the first ``rank`` columns of a model's LoRA, in place.
+
+    Args:
+        model: with a LoRA of that rank or a larger one; it is saved as one of the smaller rank then.
+        rescale: scale by ``alpha / rank`` of the smaller rank, as a LoRA with ``every_rank`` learned to be used; else
+            what is left counts as much as before.
+
+    Raises:
+        OptionError: if the rank is not between one and that of the model.
+    """
+    peft: Any = body_of(model)
+    config = peft.peft_config["default"]
+    if not 1 <= rank <= config.r:
+        raise OptionError(f"a LoRA of rank {config.r} cannot be cut to rank {rank}")
+    share = 1.0 if rescale else rank / config.r
+    for layer in _adapted(peft):
+        down, up = layer.lora_A["default"], layer.lora_B["default"]
+        down.weight.data, down.out_features = down.weight.data[:rank].clone(), rank
+        up.weight.data, up.in_features = up.weight.data[:, :rank].clone(), rank
+        layer.r["default"], layer.lora_alpha["default"] = rank, layer.lora_alpha["default"] * share
+        layer.scaling["default"] = layer.lora_alpha["default"] / rank
+    config.r, config.lora_alpha = rank, config.lora_alpha * share
+    if (draw := getattr(peft, "rank_draw", None)) is not None:
+        for hook in draw.hooks:
+            hook.remove()
+        del peft.rank_draw
+
+
+def _adapted(model: nn.Module) -> list[Any]:
+    """The layers that carry a LoRA."""
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
 preset("lora", LoRA)
+preset("dylora", LoRA, papers=(75,), every_rank=True)
