@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.ledger import Ledger
+from scrimp.examples import splits
 from scrimp.examples.records import Examples, Layout
 from scrimp.examples.templates import Template
 from scrimp.planning.costs import Probe, fits_memory, probe_training
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from scrimp.tuning.plan import TunePlan
 
 __all__ = ["Base", "FrozenRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung", "WordCountsRung", "default_plan"]
+
+_STOPPING_SHARE = 0.2  # of the rows of a training that validates
 
 
 class Base:
@@ -177,14 +180,14 @@ class TunedRung(Rung):
 
     Args:
         base: the model; its adapter is attached once and set back to its start before every fit.
-        plan: the five choices of tuning.
-        validation: rows by whose loss training stops early and the best weights are kept; None trains to the end.
+        plan: the five choices of tuning. Where it validates, a part of the rows of each fit is not trained on: by its
+            loss training stops early and the best weights are kept.
     """
 
     kind = "adapted"
 
-    def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger, validation: Examples | None = None) -> None:
-        self.base, self.plan, self._ledger, self._validation = base, plan, ledger, validation
+    def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger) -> None:
+        self.base, self.plan, self._ledger = base, plan, ledger
         self.name = plan.adapter.name
 
     @property
@@ -194,6 +197,11 @@ class TunedRung(Rung):
     @property
     def chosen(self) -> dict[str, Any]:
         return self.plan.flat()
+
+    @property
+    def validates(self) -> bool:
+        """Whether rows that are not trained on say when to stop."""
+        return self.plan.options.patience is not None or self.plan.options.validate_every is not None
 
     @cached_property
     def model(self) -> nn.Module:
@@ -236,21 +244,28 @@ class TunedRung(Rung):
         from scrimp.tuning.adapters import load_trainable_state
 
         load_trainable_state(self.model, self._start)
-        result = self.plan.train(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, folder=folder,
-                                 meter=meter, ledger=self._ledger, validate=self._validator(meter))
+        learned, stopping = self._parted(train)
+        result = self.plan.train(self.model, self.base.encode(learned), pad_id=self.base.loaded.pad_id, folder=folder,
+                                 meter=meter, ledger=self._ledger, validate=self._validator(stopping, meter))
         self.curve, self.warnings = result.curve, tuple(result.warnings)
         if result.stopped_by in ("time", "tokens"):
             self.warnings += (f"{self.title}: {result.steps} of the {result.planned} planned steps were made; "
                               f"the {result.stopped_by} budget allowed no more",)
         return asked(self.base, tuned=self.model)
 
-    def _validator(self, meter: Meter) -> Callable[[], float] | None:
+    def _parted(self, train: Examples) -> tuple[Examples, Examples | None]:
+        """Rows to learn from, and rows that say when to stop."""
+        if not self.validates:
+            return train, None
+        return splits.split(train, _STOPPING_SHARE, seed=self.plan.options.seed)
+
+    def _validator(self, rows: Examples | None, meter: Meter) -> Callable[[], float] | None:
         from scrimp.tuning.validation import mean_loss
 
-        if self._validation is None:
+        if rows is None:
             return None
         plan, pad_id = self.plan, self.base.loaded.pad_id
-        encoded = plan.objective.prepare(self.model, self.base.encode(self._validation), pad_id=pad_id,
+        encoded = plan.objective.prepare(self.model, self.base.encode(rows), pad_id=pad_id,
                                          micro_tokens=plan.options.micro_tokens, meter=meter)
         return lambda: mean_loss(self.model, encoded, objective=plan.objective, pad_id=pad_id,
                                  micro_tokens=plan.options.micro_tokens, meter=meter)

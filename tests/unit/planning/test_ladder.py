@@ -183,15 +183,39 @@ def test_an_encoder_is_tuned_under_a_head(fit, encoder_folder):
     assert outcome.rungs[-1].retention.higher_is_better
 
 
-def test_patience_holds_rows_out_and_stops_early(tmp_path, causal_folder):
+@pytest.fixture
+def parted(monkeypatch):
+    """Texts that each training learned from, and those that said when it stops."""
+    true, seen = TunedRung._parted, []
+
+    def noted(rung, train):
+        parts = true(rung, train)
+        seen.append([{row["text"] for row in part.rows} for part in parts])
+        return parts
+
+    monkeypatch.setattr(TunedRung, "_parted", noted)
+    return seen
+
+
+def test_patience_holds_rows_out_and_stops_early(tmp_path, causal_folder, parted):
     outcome = scrimp.tune(labelled(40), out=tmp_path / "run", workspace=tmp_path / "space", model=str(causal_folder),
                           rank=2, epochs=40, learning_rate=3e-2, patience=2)
     curve = outcome.best.curve
-    assert outcome.best.validation.n == 8
-    assert any("also chose when to stop" in warning for warning in outcome.warnings)
+    ((learned, stopping),) = parted
+    assert outcome.best.validation.n == 8  # and none of these said when to stop
+    assert (len(learned), len(stopping), len(learned | stopping)) == (26, 6, 32)
+    assert "said when to stop" in outcome.why
     assert len(curve) < 40 * 4
     measured = [point.validation for point in curve if point.validation is not None]
     assert min(measured) not in measured[-2:]
+
+
+def test_with_test_rows_patience_takes_only_those_that_say_when_to_stop(tmp_path, causal_folder, parted):
+    outcome = scrimp.tune(labelled(40), test=labelled(8, 100), out=tmp_path / "run", workspace=tmp_path / "space",
+                          model=str(causal_folder), epochs=2, patience=1)
+    assert [(len(learned), len(stopping)) for learned, stopping in parted] == [(32, 8)]
+    assert outcome.best.validation is None
+    assert outcome.best.test[0].n == 8
 
 
 def test_ctrl_c_between_rungs_stops_saved_and_the_same_call_continues(fit, tmp_path, monkeypatch):
