@@ -1,24 +1,16 @@
-"""Logistic regression, its strength chosen by cross-validation: the head on all features that are not tuned."""
+"""Logistic regression with named labels: the head on all features that are not tuned."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from scrimp.core.errors import DataError
+from scrimp.tuning.heads.logistic import regress
 
 __all__ = ["LinearHead", "fit_linear_head"]
-
-_STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)  # for features whose rows are about one long
-_FOLDS = 5
-_MOST_FOR_CHOICE = 1000  # rows on which the strength is chosen: it hardly moves beyond
-_MOST_COMPACTED = 2000  # rows whose products are quicker taken apart than done without
-_LEAST_SIZE = 1e-10  # of an axis, against that of the longest: what is less is rounding
-_LEAST_SHARE = 1e-6  # what a label counts that a fold did not see
 
 
 @dataclass(frozen=True)
@@ -40,79 +32,10 @@ class LinearHead:
 
 
 def fit_linear_head(features: Any, labels: Sequence[str], *, seed: int) -> LinearHead:
-    """Fit on dense or sparse features [N, D], rows about one long.
-
-    The strength is the one with the best out-of-fold log-likelihood; a label with a single row counts in it as one that
-    cannot be foreseen.
+    """Fit on dense or sparse features [N, D], rows about one long; see `scrimp.tuning.heads.logistic`.
 
     Raises:
         DataError: if there are fewer than two labels.
     """
-    if len(set(labels)) < 2:
-        raise DataError("a classifier needs examples of at least two labels",
-                        why=f"found: {', '.join(sorted(set(labels))) or 'none'}")
-    from threadpoolctl import threadpool_limits
-
-    found = np.asarray(labels, dtype=object)
-    with threadpool_limits(1):  # the products are small: several threads only wait for each other
-        strength = _chosen_strength(features, found, seed)
-        compact, back = _compacted(features)
-        fitted = _regression(strength).fit(compact, found)
-    weight, bias = back(fitted.coef_), fitted.intercept_
-    if len(weight) == 1:  # two labels share one row of weights
-        weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
-    return LinearHead(tuple(map(str, fitted.classes_)), weight.astype(np.float32), bias.astype(np.float32), strength)
-
-
-def _compacted(features: Any) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
-    """The rows [N, D] turned so that N numbers say them all, and how weights [C, N] are turned back into [C, D].
-
-    The fit is the same: its penalty does not mind the turning, and its weights lie in the span of the rows.
-    Schölkopf, Herbrich and Smola 2001, "A Generalized Representer Theorem".
-    """
-    rows, wide = features.shape
-    if rows >= wide or rows > _MOST_COMPACTED:
-        return features, lambda weight: weight
-    if isinstance(features, np.ndarray):
-        features = features.astype(np.float64)  # else rounding would look like axes of its own
-    products = features @ features.T
-    sizes, axes = np.linalg.eigh(products if isinstance(products, np.ndarray) else products.toarray())
-    kept = sizes > _LEAST_SIZE * max(sizes[-1], 1.0)
-    if not kept.any():
-        return features, lambda weight: weight
-    axes, lengths = axes[:, kept], np.sqrt(sizes[kept])
-    return axes * lengths, lambda weight: np.asarray((weight / lengths) @ axes.T @ features)
-
-
-def _regression(strength: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=strength, max_iter=2000)
-
-
-def _chosen_strength(features: Any, labels: np.ndarray, seed: int) -> float:
-    rows = np.random.default_rng(seed).permutation(len(labels))[:_MOST_FOR_CHOICE]
-    (features, _), labels = _compacted(features[rows]), labels[rows]
-    folds = _folds(labels, seed)
-    if not folds:
-        return 1.0
-    scores = [np.mean([_likelihood(strength, features, labels, *fold) for fold in folds]) for strength in _STRENGTHS]
-    return _STRENGTHS[int(np.argmax(scores))]
-
-
-def _folds(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Stratified by hand, so that labels with few rows are spread as far as they go; each fold trains on two labels."""
-    k = min(_FOLDS, Counter(labels.tolist()).most_common(1)[0][1])
-    order = np.argsort(labels, kind="stable")
-    fold = np.empty(len(labels), dtype=int)
-    fold[order] = np.arange(len(labels)) % max(k, 1)
-    parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
-    return [(a, b) for a, b in parts if len(b) and len(set(labels[a])) > 1] if k > 1 else []
-
-
-def _likelihood(strength: float, features: Any, labels: np.ndarray, learn: np.ndarray, judge: np.ndarray) -> float:
-    fitted = _regression(strength).fit(features[learn], labels[learn])
-    place = {label: i for i, label in enumerate(fitted.classes_)}
-    likely = fitted.predict_proba(features[judge])
-    seen = [likely[row, place[label]] if label in place else 0.0 for row, label in enumerate(labels[judge])]
-    return float(np.mean(np.log(np.maximum(seen, _LEAST_SHARE))))
+    found, weight, bias, strength = regress(features, np.asarray(labels, dtype=object), seed=seed)
+    return LinearHead(tuple(map(str, found)), weight.astype(np.float32), bias.astype(np.float32), strength)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from scrimp.serving import logistic
 from scrimp.serving.logistic import fit_linear_head
+from scrimp.tuning.heads import logistic
 
 
 def blobs(counts, seed=0):

@@ -1,0 +1,1 @@
+"""What every method of a family must do: tested for each registered preset, third parties' included."""
