@@ -28,7 +28,9 @@ class WarmupDecay(Schedule):
     ``cosine`` and ``linear`` fall all the way from the warm-up's end; ``constant`` never does. ``wsd`` (warm-up,
     stable, decay) falls at the very end. Hu et al. 2024, "MiniCPM: Unveiling the Potential of Small Language Models
     with Scalable Training Strategies"; its default shape, one minus a square root, is of Hägele et al. 2024, "Scaling
-    Laws and Compute-Optimal Training Beyond Fixed Training Durations".
+    Laws and Compute-Optimal Training Beyond Fixed Training Durations". ``rewarm`` raises the rate of a model that was
+    decayed already and decays it again, to a tenth. Ibrahim et al. 2024, "Simple and Scalable Strategies to Continually
+    Pre-train Large Language Models".
 
     Attributes:
         warmup: share of the steps that rise.
@@ -63,3 +65,4 @@ preset("cosine", WarmupDecay)
 preset("linear", WarmupDecay, decay_shape="linear")
 preset("constant", WarmupDecay, decay=0.0)
 preset("wsd", WarmupDecay, papers=(21,), decay=0.1, decay_shape="sqrt")
+preset("rewarm", WarmupDecay, papers=(47,), warmup=0.01, floor=0.1)
