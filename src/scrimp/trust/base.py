@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from torch import nn
@@ -13,7 +13,7 @@ from scrimp.core.registry import Cost, Method
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
 
-__all__ = ["Audit", "Unlearning"]
+__all__ = ["Audit", "Forgetful", "Unlearning"]
 
 
 class Audit(Method):
@@ -23,7 +23,12 @@ class Audit(Method):
     verb: ClassVar[str] = "scores"
 
     def scores(self, model: nn.Module, texts: Sequence[Encoded]) -> np.ndarray:
-        """Float64 [N]; the higher, the likelier that it was seen."""
+        """Float64 [N]; the higher, the likelier that it was seen.
+
+        Raises:
+            DataError: a text without a trained token.
+            ModelError: if the model's log-probabilities are not finite.
+        """
         raise NotImplementedError
 
     def cost(self) -> Cost:
@@ -31,8 +36,36 @@ class Audit(Method):
         raise NotImplementedError
 
 
+class Forgetful(Protocol):
+    """A classifier from which single examples can be taken back, exactly and at once."""
+
+    def log_probabilities(self, inputs: np.ndarray) -> np.ndarray:
+        """Float64 [N, C] of float32 inputs [N, ...]."""
+
+    def forget(self, rows: Iterable[int]) -> None:
+        """Be as if these rows of what it was fitted on had been others."""
+
+    def parameters(self) -> int:
+        """Numbers that are kept beside the model that it began with."""
+
+
 class Unlearning(Method):
     """Learns so that single examples can be taken back."""
 
     family: ClassVar[str] = "unlearning"
     verb: ClassVar[str] = "fit"
+
+    def fit(self, model: nn.Module, inputs: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Forgetful:
+        """A classifier made of ``model``, which itself is not changed.
+
+        Args:
+            model: inputs [B, ...] to logits [B, C].
+            inputs: float32 [N, ...].
+            labels: int64 [N].
+            seed: of every random choice; which rows are learned together depends on nothing else.
+        """
+        raise NotImplementedError
+
+    def cost(self, model: nn.Module, classes: int) -> Cost:
+        """The parameters that are kept beside ``model``."""
+        raise NotImplementedError
