@@ -187,7 +187,7 @@ class Run:
         self._check_disk(way)
         self.warnings += said["warnings"]
         if way.kind == "untouched":  # what will follow the training of the same model
-            self.timing.saw_untouched(said["after_s"])
+            self.timing.saw_untouched(said["after_s"], said["row_s"])
         self.parts[way.name] = record.bill
         self.ledger.write("rung", name=way.name, **record.bill.model_dump())
         return Climbed(record, said["judged"], said["tested"], said["probed"], folder)
@@ -201,7 +201,7 @@ class Run:
                 if way.kind != "adapted" or not self._others:
                     raise
                 record = self._record(way, part, skipped=error.what)
-                said = {"judged": [], "tested": [], "probed": [], "after_s": 0.0, "warnings": []}
+                said = {"judged": [], "tested": [], "probed": [], "warnings": []}
         atomic_write(folder / "rung.json", record.model_copy(update={"bill": part.bill()}).model_dump_json())
         atomic_write(folder / "predictions.json", json.dumps(said))
 
@@ -231,13 +231,16 @@ class Run:
         with part.part() as whole:
             predictor = trainings.shipped()
             trained_s = whole.bill().wall_s
-            tested, retention = self._tested(predictor, part), self._retention(way, part)
+            with part.part() as testing:
+                tested = self._tested(predictor, testing)
+            retention = self._retention(way, part)
             predictor.save(folder / "model")
             probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
         record = self._record(way, part, test=_main_first(tested, self.metric), retention=retention,
                               ship_bytes=folder_bytes(folder / "model"))
         return {"record": record.model_dump(mode="json"), "tested": list(tested.predictions) if tested else [],
-                "probed": probed, "after_s": whole.bill().wall_s - trained_s, "warnings": [*way.warnings]}
+                "probed": probed, "after_s": whole.bill().wall_s - trained_s, "warnings": [*way.warnings],
+                "row_s": testing.bill().wall_s / len(tested.predictions) if tested else None}
 
     def _tested(self, predictor: Predictor, meter: Meter) -> Evaluation | None:
         from scrimp.evaluation.tasks import evaluate

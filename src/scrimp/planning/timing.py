@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from scrimp.core.budget import Budget
@@ -33,7 +34,7 @@ ADAPTED_OVER_BASE = 1.5  # a model predicts that much slower under its adapter
 _RETENTION_S = 15.0
 _TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's predictions of the test rows
 _LEAST_TEST_ROWS = 50
-_TIMED_ROWS = 24
+_TIMED_ROWS, _TIMED_AT_ONCE = 24, 6
 _LEAST_TRAINING_S = 3.0
 _CHEAP_RUNGS_S = 8.0
 
@@ -63,9 +64,15 @@ class Timing:
         """Seconds to keep for what comes after the training of what is shipped."""
         return self._after_s if self._after_s is not None else self._tests * self.row_s + _RETENTION_S + CLOSING_S
 
-    def saw_untouched(self, after_s: float) -> None:
-        """The untouched model took ``after_s`` for the tests: the adapted one will take somewhat longer."""
+    def saw_untouched(self, after_s: float, row_s: float | None) -> None:
+        """What the untouched model took in earnest, which the first moments may have missed on a shared machine.
+
+        Args:
+            after_s: seconds of all that follows a training; under an adapter it is somewhat slower.
+            row_s: seconds of a test row, if there were any.
+        """
         self._after_s = ADAPTED_OVER_BASE * after_s + CLOSING_S
+        self.row_s = self.row_s if row_s is None else row_s
 
     @property
     def _tests(self) -> int:
@@ -76,10 +83,12 @@ class Timing:
             from scrimp.planning.rungs import asked
 
             few, predictor = few_rows(self._run.train, _TIMED_ROWS, self._run.request.seed), asked(self._run.base)
-            predictor.predict(few.rows[:4], meter=self._run.meter)
-            with self._run.meter.part() as part:
-                predictor.predict(few.rows, meter=part)
-            atomic_write(folder / "seconds", str(part.bill().wall_s / len(few)))
+            seconds = []
+            for start in range(0, len(few), _TIMED_AT_ONCE):
+                with self._run.meter.part() as part:
+                    predictor.predict(few.rows[start:start + _TIMED_AT_ONCE], meter=part)
+                seconds.append(part.bill().wall_s / len(few.rows[start:start + _TIMED_AT_ONCE]))
+            atomic_write(folder / "seconds", str(median(seconds)))  # the first are slow, and others may be disturbed
 
         return float((self._run.space.step("row-time", {}, timed) / "seconds").read_text())
 

@@ -82,6 +82,14 @@ def test_cost_is_foreseen_and_told_beside_what_was_spent(whole):
     assert "What each way was foreseen to cost" in (folder / "run" / "report.html").read_text()
 
 
+def test_a_slow_beginning_is_corrected_by_what_the_untouched_model_takes(fit, monkeypatch):
+    monkeypatch.setattr(timing.Timing, "_timed_row", lambda self: 5.0)
+    outcome = fit(labelled(20), test=labelled(12, 100), rungs="untouched,lora", budget="60s")
+    assert outcome.foreseen.wall_s > 60
+    assert outcome.rungs[-1].skipped is None
+    assert outcome.rungs[-1].validation is not None
+
+
 def test_a_spelt_out_tuning_is_foreseen_too(tmp_path, causal_folder):
     given = {"workspace": tmp_path / "space", "model": str(causal_folder), "batch_size": 4}
     few, many = (scrimp.tune(labelled(20), out=tmp_path / str(steps), steps=steps, **given) for steps in (2, 200))
@@ -278,7 +286,7 @@ def test_a_kill_while_judging_rows_held_out_trains_nothing_again(fit, tmp_path, 
     monkeypatch.setattr(timing, "choose", lambda train, **_: held_out(train, 0))
     given = {"into": tmp_path, "test": labelled(12, 100), "rungs": "lora"}
     with monkeypatch.context() as patched:
-        counting(patched, predictors.LabelScorer, "predict", until=5)  # two to time a row, the test, the probes
+        counting(patched, predictors.LabelScorer, "predict", until=7)  # four to time a row, the test, the probes
         with pytest.raises(Killed):
             fit(labelled(20), **given)
     with monkeypatch.context() as patched:
