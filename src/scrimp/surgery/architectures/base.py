@@ -18,7 +18,7 @@ class Architecture(Method):
     verb: ClassVar[str] = "build"
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new model, its weights drawn by ``seed``."""
+        """A new model in float32, its weights drawn by ``seed``."""
         raise NotImplementedError
 
     def cost(self) -> Cost:
