@@ -78,9 +78,8 @@ class CompactTransformer(Architecture):
         inner = int(self.width * self.widen)
         block = 4 * self.width + _linear(self.width, 3 * self.width) + _linear(self.width, self.width) \
             + _linear(self.width, inner) + _linear(inner, self.width)
-        pooling = self.width if self.pooling == "class" else _linear(self.width, 1)
         positions = self.width * (self.count + (self.pooling == "class")) if self.positions else 0
-        return Cost(parameters=self._tokenizer() + positions + self.depth * block + 2 * self.width + pooling
+        return Cost(parameters=self._tokenizer() + positions + self.depth * block + 3 * self.width
                     + _linear(self.width, self.classes))
 
     @property
@@ -124,7 +123,7 @@ class _Classifier(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(shape.width)
-        self.weigh = None if own else nn.Linear(shape.width, 1)
+        self.weigh = None if own else nn.Linear(shape.width, 1, bias=False)  # softmax would not feel a bias
         self.head = nn.Linear(shape.width, shape.classes)
         self.apply(_small)
 
@@ -180,7 +179,8 @@ def _small(module: nn.Module) -> None:
     """First weights: small normal ones for linear layers, He et al.'s for convolutions."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight)
 
