@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from scrimp.checkpoints.ggufheader import check_gguf
 from scrimp.checkpoints.validation import PICKLED, WEIGHTS, quiet, refusing
 from scrimp.core.assets import cache, digest
 from scrimp.core.errors import ModelError
@@ -34,9 +35,7 @@ def convert_gguf(path: Path) -> Path:
         ModelError: no GGUF file, damaged, or of an architecture that transformers cannot read.
     """
     path = Path(path).absolute()
-    with refusing("cannot be read", path), path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ModelError("is no GGUF file", where=str(path))
+    check_gguf(path)
     content = {"gguf": digest(path), "format": _FORMAT}
     return cache().step("converted", content, lambda folder: _write_gguf(path, folder))
 

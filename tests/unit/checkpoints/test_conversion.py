@@ -1,6 +1,7 @@
 """Other people's files, converted once."""
 
 import os
+import re
 import struct
 
 import pytest
@@ -210,6 +211,51 @@ def test_a_gguf_file_that_is_damaged(gguf_file, tmp_path, damage):
     path.write_bytes(damage(gguf_file.read_bytes()))
     with pytest.raises(ModelError):
         load(resolve(path))
+
+
+def after(content, name, *, skip=0):
+    """Where what is said of the setting or tensor ``name`` begins."""
+    return content.index(struct.pack("<Q", len(name)) + name) + 8 + len(name) + skip
+
+
+def put(content, at, form, *values):
+    new = struct.pack("<" + form, *values)
+    return content[:at] + new + content[at + len(new):]
+
+
+FORGED = {
+    "an array of numbers": (lambda b: put(b, after(b, b"tokenizer.ggml.token_type", skip=8), "Q", 1 << 40), "items in"),
+    "an array in the file's size": (lambda b: put(b, after(b, b"tokenizer.ggml.token_type", skip=8), "Q", len(b) - 9),
+                                    "are to follow"),
+    "an array of texts": (lambda b: put(b, after(b, b"tokenizer.ggml.tokens", skip=8), "Q", 1 << 22), "items in"),
+    "an array of arrays": (lambda b: put(b, after(b, b"tokenizer.ggml.token_type", skip=4), "I", 9), "not read"),
+    "a text": (lambda b: put(b, after(b, b"general.license", skip=4), "Q", 1 << 62), "are to follow byte"),
+    "a setting's type": (lambda b: put(b, after(b, b"general.license"), "I", 77), "the type 77"),
+    "a name": (lambda b: put(b, after(b, b"output_norm.weight", skip=-26), "Q", 1 << 50), "are to follow byte"),
+    "axes": (lambda b: put(b, after(b, b"output_norm.weight"), "I", 1 << 31), "2147483648 axes"),
+    "a shape": (lambda b: put(b, after(b, b"output_norm.weight", skip=4), "Q", 1 << 50), "the tensors end at byte"),
+    "a shape of nothing": (lambda b: put(b, after(b, b"output_norm.weight", skip=4), "Q", 0), "cannot have the shape"),
+    "a shape that overflows": (lambda b: put(b, after(b, b"token_embd.weight", skip=4), "QQ", 1 << 33, 1 << 33),
+                               "the tensors end at byte"),
+    "a tensor's type": (lambda b: put(b, after(b, b"output_norm.weight", skip=12), "I", 999), "unknown type 999"),
+    "a place": (lambda b: put(b, after(b, b"output_norm.weight", skip=16), "Q", 1 << 63), "the tensors end at byte"),
+    "tensors": (lambda b: put(b, 8, "Q", 1 << 60), "said to be 1152921504606846976 tensors"),
+    "settings": (lambda b: put(b, 16, "Q", 1 << 60), "said to be 1152921504606846976 settings"),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("what", FORGED)
+def test_a_forged_header_is_held_against_the_file(gguf_file, tmp_path, what, monkeypatch):
+    forge, why = FORGED[what]
+    path = tmp_path / "forged.gguf"
+    path.write_bytes(forge(gguf_file.read_bytes()))
+    monkeypatch.setattr("gguf.GGUFReader", None)  # the library is not asked
+    with pytest.raises(ModelError, match="its header does not fit the file") as caught:
+        resolve(path)
+    assert caught.value.where == str(path)
+    assert re.search(why, caught.value.why), caught.value.why
+    assert "download" in caught.value.fix
 
 
 def test_a_gguf_name_without_a_file(tmp_path):
