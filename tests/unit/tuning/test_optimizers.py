@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from scrimp.core.errors import OptionError
+from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import build, presets
 
 NAMES = ["cosine", "linear", "constant", "wsd"]
@@ -82,3 +82,127 @@ def test_wsd_names_its_paper():
 def test_a_run_that_only_warms_up_is_refused():
     with pytest.raises(OptionError, match="warmup"):
         build("schedule", "cosine", {"warmup": 1.0})
+
+
+# GaLore -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
+def test_galore_is_the_paper_s(shape):
+    """Textbook Adam in the basis of the gradient's leading singular vectors, found every other step."""
+    torch.manual_seed(0)
+    parameter = nn.Parameter(torch.randn(shape))
+    options = {"projection_rank": 2, "projection_every": 2, "projection_scale": 0.5, "learning_rate": 0.1,
+               "weight_decay": 0.01}
+    optimizer = build("optimizer", "galore", options).build([("layer.weight", parameter)], 5)
+    weight, mean, square = parameter.detach().clone(), 0.0, 0.0
+    for step in range(1, 6):
+        parameter.grad = torch.randn(shape)
+        optimizer.step()
+        g = parameter.grad if shape[0] < shape[1] else parameter.grad.T
+        basis = optimizer.state[parameter]["projector"]  # its signs are open, and what the means are kept in
+        if step % 2 == 1:
+            leading = torch.linalg.svd(g).U[:, :2]
+            torch.testing.assert_close(basis @ basis.T, leading @ leading.T, atol=1e-4, rtol=1e-4)
+        small = basis.T @ g
+        mean, square = 0.9 * mean + 0.1 * small, 0.999 * square + 0.001 * small**2
+        update = basis @ (mean / (1 - 0.9**step) / ((square / (1 - 0.999**step)).sqrt() + 1e-8))
+        weight = weight * (1 - 0.1 * 0.01) - 0.1 * 0.5 * (update if shape[0] < shape[1] else update.T)
+        torch.testing.assert_close(parameter.detach(), weight, atol=1e-5, rtol=1e-4)
+
+
+def test_what_galore_does_not_project_is_adamw_s():
+    shapes = {"model.embed_tokens.weight": (30, 20), "lm_head.weight": (30, 20), "norm.weight": (20,),
+              "small.weight": (8, 40)}
+    torch.manual_seed(0)
+    ours = {name: nn.Parameter(torch.randn(shape)) for name, shape in shapes.items()}
+    theirs = {name: nn.Parameter(p.detach().clone()) for name, p in ours.items()}
+    options = {"learning_rate": 0.1, "weight_decay": 0.1}
+    optimizers = [build("optimizer", name, options).build(parameters.items(), 3)
+                  for name, parameters in (("galore", ours), ("adamw", theirs))]
+    for _ in range(3):
+        for name, shape in shapes.items():
+            ours[name].grad = torch.randn(shape)
+            theirs[name].grad = ours[name].grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for name, parameter in ours.items():
+        torch.testing.assert_close(parameter, theirs[name], atol=1e-6, rtol=1e-5)
+
+
+# LISA -------------------------------------------------------------------------------------------------------------
+
+def layered(count=5):
+    model = nn.Module()
+    model.embed, model.layers = nn.Linear(3, 3), nn.ModuleList(nn.Linear(3, 3) for _ in range(count))
+    return model
+
+
+def test_lisa_moves_a_few_layers_at_a_time_and_keeps_no_state_of_the_others():
+    model = layered()
+    optimizer = build("optimizer", "lisa", {"layers_at_once": 2, "redraw_every": 3}).build(model.named_parameters(), 60)
+    seen = []
+    for step in range(60):
+        optimizer.enter_step(step)
+        free = {i for i, layer in enumerate(model.layers) if layer.weight.requires_grad}
+        assert len(free) == 2
+        assert model.embed.weight.requires_grad
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+        optimizer.step()
+        held = {i for i, layer in enumerate(model.layers) if layer.weight in optimizer.state}
+        assert held == free
+        seen.append(frozenset(free))
+    assert all(len(set(seen[i:i + 3])) == 1 for i in range(0, 60, 3))
+    assert set().union(*seen) == set(range(5))
+
+
+def test_lisa_s_draw_is_of_the_seed_and_the_step():
+    def draws(seed, steps):
+        torch.manual_seed(seed)
+        model = layered()
+        optimizer = build("optimizer", "lisa").build(model.named_parameters(), 100)
+        found = []
+        for step in steps:
+            optimizer.enter_step(step)
+            found.append([layer.weight.requires_grad for layer in model.layers])
+        return found
+
+    assert draws(1, [0, 20, 40, 60]) == draws(1, [60, 40, 20, 0])[::-1] != draws(2, [0, 20, 40, 60])
+
+
+def test_lisa_needs_more_layers_than_it_moves():
+    with pytest.raises(ModelError, match="2 layers"):
+        build("optimizer", "lisa").build(layered(2).named_parameters(), 10)
+
+
+# clipping ---------------------------------------------------------------------------------------------------------
+
+def with_gradients(scales):
+    parameters = {name: nn.Parameter(torch.zeros(4)) for name in scales}
+    for name, scale in scales.items():
+        parameters[name].grad = torch.full((4,), scale)
+    return parameters
+
+
+def test_one_norm_is_torch_s_to_the_bit():
+    ours, theirs = (with_gradients({"a.weight": 3.0, "b.weight": 0.1}) for _ in range(2))
+    norm = build("clipping", "global-norm").bound(ours.items())
+    assert norm == float(nn.utils.clip_grad_norm_(theirs.values(), 1.0))
+    assert all(torch.equal(ours[name].grad, theirs[name].grad) for name in ours)
+
+
+def test_each_kind_of_component_has_a_norm_of_its_own():
+    named = with_gradients({"model.layers.0.q_proj.weight": 3.0, "model.layers.1.q_proj.weight": 4.0,
+                            "model.layers.0.up_proj.weight": 0.1, "model.layers.1.up_proj.weight": 0.1})
+    norm = build("clipping", "component-wise").bound(named.items())
+    first, second, *others = (p.grad for p in named.values())
+    assert torch.allclose(first, torch.full((4,), 0.3))  # 3 of the norm 10 of both query projections
+    assert torch.allclose(second, torch.full((4,), 0.4))
+    assert all(torch.equal(g, torch.full((4,), 0.1)) for g in others)
+    assert norm == pytest.approx(math.sqrt(100 + 0.08))
+
+
+def test_no_bound_leaves_gradients_as_they_are():
+    named = with_gradients({"a.weight": 3e6})
+    assert build("clipping", "component-wise", {"clip": None}).bound(named.items()) == pytest.approx(6e6)
+    assert torch.equal(named["a.weight"].grad, torch.full((4,), 3e6))
