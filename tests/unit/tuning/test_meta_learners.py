@@ -175,7 +175,7 @@ def test_tuning_on_episodes_makes_the_answers_likely(reader):
     before = np.mean([raw.predict(one)[0, 0] for one in drawn])
     method = build("meta", "in-context", {"episodes": 64, "learning_rate": 3e-3, "adapter": "full"})
     learner = method.fit(reader, always_the_first)
-    assert np.mean([learner.predict(one)[0, 0] for one in drawn]) > max(np.log(0.9), before)
+    assert np.mean([learner.predict(one)[0, 0] for one in drawn]) > before + 3  # nats
     assert np.array_equal(raw.predict(drawn[0]), learner.predict(drawn[0]))  # the same tuned model, read again
 
 
