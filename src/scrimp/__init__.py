@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scrimp.verbs.functions import (
         clean,
         evaluate,
+        evidence,
         export,
         fit,
         inspect,
@@ -33,7 +34,7 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
               "ScrimpError": "scrimp.core.errors"}
 
 __all__ = [
-    "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "export", "fit", "inspect", "merge", "methods", "predict",
+    "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "evidence", "export", "fit", "inspect", "merge", "methods", "predict",
     "run", "sample", "schema", "select", "tune",
 ]
 

@@ -16,10 +16,12 @@ from rich.text import Text
 
 from scrimp.core.progress import say
 from scrimp.evaluation.outcome import Outcome, Score
+from scrimp.evidence.results import Standing
 from scrimp.verbs import (
     Clean,
     Cleaning,
     Evaluate,
+    Evidence,
     Export,
     Fit,
     Inspect,
@@ -147,6 +149,20 @@ def _page(page: MethodPage) -> None:
         print(f"\n{language}:\n  {call}")
 
 
+def _tried(request: Evidence, standings: Sequence[Standing]) -> None:
+    if request.action == "page":
+        print(request.out)
+        return
+    table = Table("claim", "family", "papers", "verdict", "effects and 95 % intervals", "minutes", box=None,
+                  pad_edge=False)
+    for one in standings:
+        effects = "\n".join(f"{f.inequality}   {f.effect:.3g} [{f.low:.3g}, {f.high:.3g}]" for f in one.findings)
+        verdict = (one.verdict or "not tried") + (" (stale)" if one.stale else "")
+        table.add_row(one.name, one.family, ", ".join(map(str, one.papers)), verdict, escape(effects),
+                      f"{one.seconds / 60:.1f}")
+    _draw(table)
+
+
 def _schema(request: Schema, schema: dict[str, Any]) -> None:
     if request.out:
         say(f"the schema is in {request.out}")
@@ -171,5 +187,5 @@ def _cleaned(request: Clean, found: Cleaning) -> None:
 _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
     Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Select: _selected,
-    Clean: _cleaned,
+    Evidence: _tried, Clean: _cleaned,
 }

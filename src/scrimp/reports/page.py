@@ -44,7 +44,7 @@ def render(outcome: Outcome) -> str:
     place = story.standing(outcome)
     untouched = next((rung for rung in outcome.rungs if rung.kind == "untouched"), None)
     budget, other_limits = story.declared(outcome)
-    return _templates().get_template("page.html").render(
+    return templates().get_template("page.html").render(
         outcome=outcome, data=outcome.data, winner=place.winner, place=place,
         headline=story.headline(outcome), verdict=story.verdict(place),
         plain=story.in_plain_words(place, untouched), forgotten=story.forgotten(place.winner),
@@ -61,7 +61,7 @@ def render(outcome: Outcome) -> str:
 
 
 @lru_cache(maxsize=1)
-def _templates() -> Environment:
+def templates() -> Environment:
     """Everything that a template prints is escaped, and made visible first, so that no template can forget to."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

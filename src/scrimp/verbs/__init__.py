@@ -17,8 +17,8 @@ from scrimp.verbs.select import Select, Selected
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "VERBS", "Clean", "Cleaning", "Evaluate", "Evidence", "Export", "Fit", "Inspect", "Inspection", "Learn", "Merge", "MethodPage",
-    "Methods", "Predict", "Run", "Sample", "Schema", "Select", "Selected", "Tune", "Verb", "Workspaced",
+    "VERBS", "Clean", "Cleaning", "Evaluate", "Evidence", "Export", "Fit", "Inspect", "Inspection", "Learn", "Merge",
+    "MethodPage", "Methods", "Predict", "Run", "Sample", "Schema", "Select", "Selected", "Tune", "Verb", "Workspaced",
 ]
 
 #: Every verb by its name.

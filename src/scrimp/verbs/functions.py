@@ -23,8 +23,8 @@ from scrimp.verbs.select import Select
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "clean", "evaluate", "export", "fit", "function", "inspect", "merge", "methods", "predict", "run", "sample",
-    "schema", "select", "tune",
+    "clean", "evaluate", "evidence", "export", "fit", "function", "inspect", "merge", "methods", "predict", "run",
+    "sample", "schema", "select", "tune",
 ]
 
 
@@ -60,7 +60,7 @@ def _plain(annotation: Any) -> Any:
     return annotation
 
 
-clean, evaluate, export = function(Clean), function(Evaluate), function(Export)
+clean, evaluate, evidence, export = function(Clean), function(Evaluate), function(Evidence), function(Export)
 fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge), function(Methods)
 predict, run, sample = function(Predict), function(Run), function(Sample)
 schema, select, tune = function(Schema), function(Select), function(Tune)
