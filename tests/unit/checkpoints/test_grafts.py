@@ -31,7 +31,7 @@ def test_two_files_without_pickle(saved):
 
 
 @pytest.mark.parametrize(("told", "words"), [
-    ({"format": 2}, "format"), ({"adapter": 3}, "what adapter"), ({"adapter": "sparrse"}, "no adapter that is installed"),
+    ({"format": 2}, "format"), ({"adapter": 3}, "what adapter"), ({"adapter": "sparr"}, "no adapter that is installed"),
     ({"options": {"blok": 1}}, "no adapter that is installed"), ({"options": []}, "what adapter"),
     ({"options": {"block": 16, "density": 0.5, "choose": "random"}}, "does not fit"),
     ({"adapter": "lora", "options": {"rank": 8}}, "does not fit")])
