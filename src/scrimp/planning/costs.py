@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Probe", "fits_memory", "probe_training"]
 
-_PROBE_TOKENS = 3000
+_STEPS, _STEP_TOKENS = 3, 1000
 
 
 class Probe(Options):
@@ -48,32 +49,37 @@ class Probe(Options):
 
 
 def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, plan: TunePlan, folder: Path,
-                   meter: Meter) -> Probe:
+                   meter: Meter, rows: float = math.inf) -> Probe:
     """Train a few steps of ``plan`` on real rows, restore the model and say what it took.
 
-    The first step, which warms caches up, is not counted. The seconds are on the run's bill.
+    The first step, which warms caches up, is not counted where there are others. The seconds are on the run's bill.
+
+    Args:
+        rows: about how many there is time for; there are no fewer than steps.
     """
     from scrimp.tuning.adapters import load_trainable_state, trainable_state
 
     before, resting = trainable_state(model), resident_bytes()
-    few = _with(plan, steps=3, patience=None)
+    portion = _portion(data, min(rows / _STEPS, plan.options.batch_size))
+    few = _with(plan, steps=_STEPS, batch_size=len(portion) // _STEPS, patience=None)
     with meter.part() as part:
-        timed = few.train(model, _few_rows(data, plan.options.batch_size), pad_id=pad_id, folder=folder, meter=part)
+        timed = few.train(model, portion, pad_id=pad_id, folder=folder, meter=part)
         bill = part.bill()
     shutil.rmtree(folder, ignore_errors=True)
     load_trainable_state(model, before)
-    counted = timed.curve[1:]
-    seconds = max(counted[-1].seconds - timed.curve[0].seconds, 1e-3)
+    counted, warm_s = (timed.curve[1:], timed.curve[0].seconds) if timed.steps > 1 else (timed.curve, 0.0)
+    seconds = max(counted[-1].seconds - warm_s, 1e-3)
     tokens = bill.tokens_backward * len(counted) / len(timed.curve)
     return Probe(tokens_per_s=tokens / seconds, peak_memory=bill.peak_memory, resting_memory=resting,
                  micro_tokens=plan.options.micro_tokens)
 
 
-def _few_rows(data: Sequence[Encoded], batch_size: int) -> list[Encoded]:
-    """Rows of typical length for three steps of at most a thousand tokens each."""
+def _portion(data: Sequence[Encoded], most: float) -> list[Encoded]:
+    """Rows of typical length for some steps, each of at most ``most`` rows and a thousand tokens."""
     ordered = sorted(data, key=lambda e: len(e.ids))
     typical = ordered[len(ordered) // 4: max(len(ordered) // 4 + 1, 3 * len(ordered) // 4 + 1)]
-    count = max(1, min(3 * batch_size, _PROBE_TOKENS // max(1, len(typical[len(typical) // 2].ids))))
+    fitting = _STEP_TOKENS // max(1, len(typical[len(typical) // 2].ids))
+    count = _STEPS * max(1, int(min(most, fitting)))
     return [typical[i * len(typical) // count] for i in range(count)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,8 @@ from scrimp.planning.rungs import (
     default_plan,
 )
 from scrimp.planning.rungs import Rung as Way
-from scrimp.planning.timing import Timing, few_rows
-from scrimp.planning.trainings import Trainings, kept
+from scrimp.planning.timing import Deadline, Timing, few_rows, kept
+from scrimp.planning.trainings import Trainings
 
 if TYPE_CHECKING:
     from scrimp.evaluation.tasks import Evaluation
@@ -127,7 +128,9 @@ class Run:
         ways = [way for way in ways if way.name in wanted]
         self._others = len(ways) > 1
         protocol = self._timed(ways)
-        climbed = [self._climb(way, protocol) for way in ways]
+        cheap_first = sorted(ways, key=lambda way: way.kind != "control")
+        found = {way.name: self._climb(way, protocol) for way in cheap_first}
+        climbed = [found[way.name] for way in ways]
         winner = self._choose(climbed)
         return outcome(self, climbed, winner, f"best {self.metric} by {protocol.words}")
 
@@ -186,7 +189,7 @@ class Run:
         said = json.loads((folder / "predictions.json").read_text())
         self._check_disk(way)
         self.warnings += said["warnings"]
-        if way.kind == "untouched":  # what will follow the training of the same model
+        if way.kind == "untouched" and record.skipped is None:  # what will follow the training of the same model
             self.timing.saw_untouched(said["after_s"], said["row_s"])
         self.parts[way.name] = record.bill
         self.ledger.write("rung", name=way.name, **record.bill.model_dump())
@@ -194,11 +197,12 @@ class Run:
 
     def _try(self, way: Way, protocol: Protocol, folder: Path) -> None:
         """Fit, judge, test, measure what was forgotten, save."""
-        with self.meter.part(before=_billed(folder / _SHIPPED)) as part:
+        part = Deadline(self.meter, before=_billed(folder / _SHIPPED), keep_s=self.timing.closing_s)
+        with closing(part):
             try:
                 record, said = self._measured(way, protocol, folder, part)
             except BudgetError as error:
-                if way.kind != "adapted" or not self._others:
+                if not self._others:
                     raise
                 record = self._record(way, part, skipped=error.what)
                 said = {"judged": [], "tested": [], "probed": [], "warnings": []}
@@ -219,15 +223,17 @@ class Run:
         that was judged. Each of these is kept when it is finished, for a run that is killed and continued.
         """
         trainings = Trainings(self, way, protocol, folder, part)
-        said = kept(folder / _SHIPPED, lambda: self._shipped(trainings, way, folder, part))
+        said = kept(folder / _SHIPPED, lambda: self._shipped(trainings, way, protocol, folder, part))
         made = Rung.parse(said.pop("record"), where=str(folder))
         said["judged"] = trainings.judged()
         said["warnings"] += trainings.warnings
         judged_rows = [self.train[i] for i in protocol.judged] if said["judged"] else []
         return made.model_copy(update={"validation": self._score(said["judged"], judged_rows)}), said
 
-    def _shipped(self, trainings: Trainings, way: Way, folder: Path, part: Meter) -> dict[str, Any]:
+    def _shipped(self, trainings: Trainings, way: Way, protocol: Protocol, folder: Path,
+                 part: Meter) -> dict[str, Any]:
         """Train what would be shipped, test and save it: its record, and what it said."""
+        self.timing.require(way, protocol)
         with part.part() as whole:
             predictor = trainings.shipped()
             trained_s = whole.bill().wall_s
@@ -277,6 +283,9 @@ class Run:
     def _choose(self, climbed: Sequence[Climbed]) -> Climbed:
         """The best on the judged rows; of equals, the one that ships fewer bytes."""
         tried = [one for one in climbed if one.record.skipped is None]
+        if not tried:
+            raise BudgetError("the budget is too short for any way", why=climbed[0].record.skipped,
+                              fix="declare a longer --budget, or name fewer --rungs")
         judged = [one for one in tried if one.record.validation is not None]
         if not judged:
             return tried[-1]

@@ -228,10 +228,14 @@ class TunedRung(Rung):
         epochs = self.plan.options.epochs if steps is None else steps * self.plan.options.batch_size / len(train)
         return round(sum(row.tokens for row in self.base.encode(train)) * (epochs or 1))
 
-    def probe(self, train: Examples, folder: Path, meter: Meter) -> Probe:
-        """A moment of training, measured; afterwards the base model is loaded anew, whatever the adapter did to it."""
+    def step_tokens(self, train: Examples) -> float:
+        """Tokens that one optimizer step trains on, on average."""
+        return sum(row.tokens for row in self.base.encode(train)) / len(train) * self.plan.options.batch_size
+
+    def probe(self, train: Examples, folder: Path, meter: Meter, *, rows: float) -> Probe:
+        """A moment of training on about so many rows; afterwards the base model is loaded anew."""
         found = probe_training(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, plan=self.plan,
-                               folder=folder, meter=meter)
+                               folder=folder, meter=meter, rows=rows)
         del self.model
         self.base.forget()
         return found

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from scrimp.core.budget import Budget
+from scrimp.core.budget import Bill, Budget, Meter
 from scrimp.core.errors import BudgetError
 from scrimp.core.workspace import atomic_write
 from scrimp.evaluation.outcome import Forecast
@@ -25,17 +25,19 @@ if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
     from scrimp.planning.rungs import Rung, TunedRung
 
-__all__ = ["ADAPTED_OVER_BASE", "CLOSING_S", "WHOLE", "Timing", "few_rows"]
+__all__ = ["WHOLE", "Deadline", "Timing", "few_rows", "kept"]
 
 WHOLE = "the whole run"
 
-CLOSING_S = 10.0  # the check of what was saved, the report
-ADAPTED_OVER_BASE = 1.5  # a model predicts that much slower under its adapter
+_CLOSING_S, _CHECKED_ROWS = 10.0, 8  # the report; rows on which what was saved is compared
+_ADAPTED_OVER_BASE = 1.5  # a model predicts that much slower under its adapter
 _RETENTION_S = 15.0
 _TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's predictions of the test rows
 _LEAST_TEST_ROWS = 50
-_TIMED_ROWS, _TIMED_AT_ONCE = 24, 6
-_LEAST_TRAINING_S = 3.0
+_TIMED_ROWS, _TIMED_AT_ONCE = 24, 4
+_TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion
+_TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is predicted
+_LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
 _CHEAP_RUNGS_S = 8.0
 
 
@@ -54,24 +56,36 @@ class Timing:
     def __init__(self, run: Run, ways: Sequence[Rung]) -> None:
         self._run, self._ways = run, ways
         self._tuned_s = 0.0  # predicted, to train on one row as often as the plan wants
+        self._least_s = _LEAST_TRAINING_S
         self._tuned_memory: int | None = None
         self._after_s: float | None = None
         self.foreseen: Mapping[str, Forecast] = {}
-        self.row_s = self._timed_row() if any(way.kind != "control" for way in ways) else 0.0
+        asks = any(way.kind != "control" for way in ways)
+        self.row_s: float = kept(run.folder / "row-seconds.json", self._timed_row) if asks else 0.0
+
+    @property
+    def closing_s(self) -> float:
+        """Seconds to keep for the check of what was saved, and the report."""
+        return _CLOSING_S + _CHECKED_ROWS * _ADAPTED_OVER_BASE * self.row_s
 
     @property
     def after_s(self) -> float:
         """Seconds to keep for what comes after the training of what is shipped."""
-        return self._after_s if self._after_s is not None else self._tests * self.row_s + _RETENTION_S + CLOSING_S
+        after_s = self._after_s if self._after_s is not None else self._tests * self.row_s + _RETENTION_S
+        return _ADAPTED_OVER_BASE * after_s + self.closing_s
+
+    def judging_s(self, protocol: Protocol) -> float:
+        """Seconds to keep for the judged rows."""
+        return _ADAPTED_OVER_BASE * self.row_s * len(protocol.judged)
 
     def saw_untouched(self, after_s: float, row_s: float | None) -> None:
         """What the untouched model took in earnest, which the first moments may have missed on a shared machine.
 
         Args:
-            after_s: seconds of all that follows a training; under an adapter it is somewhat slower.
+            after_s: seconds of all that follows a training.
             row_s: seconds of a test row, if there were any.
         """
-        self._after_s = ADAPTED_OVER_BASE * after_s + CLOSING_S
+        self._after_s = after_s
         self.row_s = self.row_s if row_s is None else row_s
 
     @property
@@ -79,18 +93,20 @@ class Timing:
         return len(self._run.test) if self._run.test is not None else 0
 
     def _timed_row(self) -> float:
-        def timed(folder: Path) -> None:
-            from scrimp.planning.rungs import asked
+        """The median of a few portions: the first is slow, and another may be disturbed."""
+        from scrimp.planning.rungs import asked
 
-            few, predictor = few_rows(self._run.train, _TIMED_ROWS, self._run.request.seed), asked(self._run.base)
-            seconds = []
+        few, predictor = few_rows(self._run.train, _TIMED_ROWS, self._run.request.seed), asked(self._run.base)
+        enough_s, seconds = self._run.meter.remaining_s() * _TIMED_SHARE_OF_TIME, list[float]()
+        with self._run.meter.part() as whole:
             for start in range(0, len(few), _TIMED_AT_ONCE):
-                with self._run.meter.part() as part:
-                    predictor.predict(few.rows[start:start + _TIMED_AT_ONCE], meter=part)
-                seconds.append(part.bill().wall_s / len(few.rows[start:start + _TIMED_AT_ONCE]))
-            atomic_write(folder / "seconds", str(median(seconds)))  # the first are slow, and others may be disturbed
-
-        return float((self._run.space.step("row-time", {}, timed) / "seconds").read_text())
+                rows = few.rows[start:start + _TIMED_AT_ONCE]
+                with whole.part() as part:
+                    predictor.predict(rows, meter=part)
+                seconds.append(part.bill().wall_s / len(rows))
+                if whole.elapsed_s() > enough_s:
+                    break
+        return median(seconds)
 
     def most_tests(self) -> float:
         """How many test rows the time allows the slowest model to predict."""
@@ -99,59 +115,67 @@ class Timing:
         return max(_LEAST_TEST_ROWS, self._run.meter.remaining_s() * _TEST_SHARE_OF_TIME / self.row_s)
 
     def measure(self, tuned: TunedRung) -> None:
-        """Train for a moment; makes the plan's micro-batches fit the declared memory.
+        """Train for a moment, if there is time for more than that; makes micro-batches fit the declared memory.
 
         Raises:
             BudgetError: if the model at rest alone needs more memory than was declared.
         """
-        run = self._run
+        run, kept_in = self._run, self._run.folder / "probe.json"
+        if self._run.meter.remaining_s() < self.after_s + _LEAST_TRAINING_S and not kept_in.exists():
+            return
 
-        def probed(folder: Path) -> None:
-            probe = tuned.probe(run.train, folder / "training", run.meter)
+        def probed() -> dict[str, Any]:
+            few_s = _PROBED_SHARE_OF_TIME * run.meter.remaining_s()
+            rows = few_s / (_TRAINED_OVER_ASKED * self.row_s) if self.row_s else math.inf
+            probe = tuned.probe(run.train, run.folder / "probing", run.meter, rows=rows)
             run.ledger.write("probe", **probe.model_dump())
-            atomic_write(folder / "probe.json", probe.model_dump_json())
+            return probe.model_dump()
 
-        folder = run.space.step("probe", {"chosen": tuned.chosen}, probed)
-        probe = Probe.parse(json.loads((folder / "probe.json").read_text()), where=str(folder))
+        probe = Probe.parse(kept(kept_in, probed), where=str(kept_in))
         tuned.fit_memory(probe, run.request.budget)
         self._tuned_s = probe.seconds(tuned.tokens(run.train)) / len(run.train)
+        self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(run.train)))
         self._tuned_memory = probe.peak_at(tuned.plan.options.micro_tokens)
+
+    def require(self, way: Rung, protocol: Protocol) -> None:
+        """Raise a BudgetError if there is no time to ask the untouched model; a training's own is in `allowance`."""
+        left = self._run.meter.remaining_s() - self.closing_s
+        if way.kind == "untouched" and (needed := self.row_s * (self._tests + len(protocol.judged))) > left:
+            raise BudgetError(f"its predictions would take about {needed:.0f} s, {max(left, 0):.0f} s are left",
+                              fix="declare a longer --budget")
 
     def protocol(self) -> Protocol:
         """The most thorough one that the time allows the dearest rung."""
         run = self._run
 
-        def chosen(folder: Path) -> None:
+        def chosen() -> dict[str, Any]:
             left = run.meter.remaining_s() - self.after_s - _CHEAP_RUNGS_S - self.row_s * len(run.train)
             found = choose(run.train, seconds=lambda rows: self._tuned_s * rows, left_s=left * 0.9, judge_s=self.row_s,
                            seed=run.request.seed)
-            atomic_write(folder / "protocol.json", json.dumps(
-                {"parts": found.parts, "refit": found.refit, "words": found.words}))
+            return {"parts": found.parts, "refit": found.refit, "words": found.words}
 
-        said = json.loads((run.space.step("protocol", {}, chosen) / "protocol.json").read_text())
+        said = kept(run.folder / "protocol.json", chosen)
         parts = tuple((tuple(a), tuple(b)) for a, b in said["parts"])
         return Protocol(parts, refit=said["refit"], words=said["words"])
 
     def foresee(self, protocol: Protocol) -> None:
         """Predict what the rungs and the run will cost, so that it can be told beside what they did cost."""
-        run = self._run
+        path = self._run.folder / "foreseen.json"
 
-        def written(folder: Path) -> None:
+        def predicted() -> dict[str, Any]:
             found = {name: forecast.model_dump() for name, forecast in self._forecasts(protocol).items()}
-            run.ledger.write("foreseen", **found)
-            atomic_write(folder / "foreseen.json", json.dumps(found))
+            self._run.ledger.write("foreseen", **found)
+            return found
 
-        folder = run.space.step("foreseen", {}, written)
-        self.foreseen = {name: Forecast.parse(forecast, where=str(folder))
-                         for name, forecast in json.loads((folder / "foreseen.json").read_text()).items()}
+        self.foreseen = {name: Forecast.parse(found, where=str(path)) for name, found in kept(path, predicted).items()}
 
     def _forecasts(self, protocol: Protocol) -> dict[str, Forecast]:
         """A training that does not fit is foreseen as the budget will cut it."""
         asking_s = self.row_s * (self._tests + len(protocol.judged)) + _RETENTION_S
-        needed = {way.name: asking_s * (ADAPTED_OVER_BASE if way.kind == "adapted" else 1.0)
+        needed = {way.name: asking_s * (_ADAPTED_OVER_BASE if way.kind == "adapted" else 1.0)
                   for way in self._ways if way.kind != "control"}
         adapted = next((way.name for way in self._ways if way.kind == "adapted"), None)
-        rest = sum(needed.values()) + CLOSING_S + (_CHEAP_RUNGS_S if len(needed) < len(self._ways) else 0.0)
+        rest = sum(needed.values()) + self.closing_s + (_CHEAP_RUNGS_S if len(needed) < len(self._ways) else 0.0)
         training_s = self._tuned_s * sum(protocol.trainings(len(self._run.train)))
         training_s = max(0.0, min(training_s, self._run.meter.remaining_s() - rest))
         found = {name: Forecast(wall_s=seconds) for name, seconds in needed.items() if name != adapted}
@@ -176,10 +200,34 @@ class Timing:
         if math.isinf(meter.remaining_s()):
             return Budget(tokens=tokens)
         left = meter.remaining_s() - later_s
-        if share * left < _LEAST_TRAINING_S:
-            raise BudgetError(f"{max(left, 0):.0f} s are left for training, too few to begin",
+        if share * left < self._least_s:
+            raise BudgetError(f"{max(share * left, 0):.0f} s are left for training, too few to begin",
                               fix="declare a longer --budget")
         return Budget(time=share * left, tokens=tokens)
+
+
+class Deadline(Meter):
+    """The bill of a rung, which ends in the middle of its predictions when the time of the run is over.
+
+    Args:
+        keep_s: seconds of the run that are not its to spend.
+    """
+
+    def __init__(self, run: Meter, *, before: Bill, keep_s: float) -> None:
+        super().__init__(Budget(), before, run)
+        self._run, self._keep_s = run, keep_s
+
+    def charge(self, *, tokens_forward: int = 0, tokens_backward: int = 0, flops: float = 0.0) -> None:
+        super().charge(tokens_forward=tokens_forward, tokens_backward=tokens_backward, flops=flops)
+        if self._run.remaining_s() < self._keep_s:
+            raise BudgetError("the time was over before it was done", fix="declare a longer --budget")
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns, as JSON holds it; found in the file where an earlier attempt left it."""
+    if not path.exists():
+        atomic_write(path, json.dumps(make()))
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def few_rows(examples: Examples, most: int, seed: int) -> Examples:

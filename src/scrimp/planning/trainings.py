@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.errors import BudgetError
-from scrimp.core.workspace import atomic_write
 from scrimp.planning.protocol import Protocol
-from scrimp.planning.timing import ADAPTED_OVER_BASE, CLOSING_S
+from scrimp.planning.timing import kept
 
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
     from scrimp.planning.rungs import Rung as Way
     from scrimp.serving.predictors import Prediction, Predictor
 
-__all__ = ["Trainings", "kept"]
+__all__ = ["Trainings"]
 
 
 class Trainings:
@@ -37,8 +35,9 @@ class Trainings:
 
     def shipped(self) -> Predictor:
         """Fitted on all rows, or on those of the one part where nothing is fitted again."""
+        timing = self._run.timing
         rows = range(len(self._run.train)) if self._protocol.refit else self._protocol.parts[0][0]
-        self._shipped = self._fit(rows, 0, "shipped", self._run.timing.after_s + self._judging_s())
+        self._shipped = self._fit(rows, 0, "shipped", timing.after_s + timing.judging_s(self._protocol))
         return self._shipped
 
     def judged(self) -> list[Prediction]:
@@ -55,7 +54,8 @@ class Trainings:
 
     def _said(self, number: int, learn: Sequence[int], judge: Sequence[int]) -> list[Prediction]:
         if self._protocol.refit:
-            predictor = self._fit(learn, number + 1, f"part-{number}", CLOSING_S + self._judging_s())
+            later_s = self._run.timing.closing_s + self._run.timing.judging_s(self._protocol)
+            predictor = self._fit(learn, number + 1, f"part-{number}", later_s)
         else:
             predictor = self._shipped or self.shipped()  # trained by an earlier attempt, it is only put back
         return predictor.predict(self._run.train.subset(judge).rows, meter=self._meter)
@@ -65,13 +65,3 @@ class Trainings:
         budget = self._run.timing.allowance(self._planned[place:], later_s=later_s) if adapts else Budget()
         with self._meter.part(budget) as timed:
             return self._way.fit(self._run.train.subset(rows), self._folder / name, timed)
-
-    def _judging_s(self) -> float:
-        return ADAPTED_OVER_BASE * self._run.timing.row_s * len(self._protocol.judged)
-
-
-def kept(path: Path, make: Callable[[], Any]) -> Any:
-    """What ``make`` returns, as JSON holds it; found in the file where an earlier attempt left it."""
-    if not path.exists():
-        atomic_write(path, json.dumps(make()))
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -12,9 +12,9 @@ from scrimp.evaluation import tasks
 from scrimp.evaluation.outcome import Outcome
 from scrimp.planning import timing
 from scrimp.planning.protocol import held_out
-from scrimp.planning.rungs import TunedRung
+from scrimp.planning.rungs import TunedRung, UntouchedRung
 from scrimp.reports import terminal
-from scrimp.serving import predictors
+from scrimp.serving import predictors, scoring
 from scrimp.tuning import trainer
 
 SAID = {"positive": "I loved it", "negative": "I hated it"}
@@ -83,11 +83,48 @@ def test_cost_is_foreseen_and_told_beside_what_was_spent(whole):
 
 
 def test_a_slow_beginning_is_corrected_by_what_the_untouched_model_takes(fit, monkeypatch):
-    monkeypatch.setattr(timing.Timing, "_timed_row", lambda self: 5.0)
+    monkeypatch.setattr(timing.Timing, "_timed_row", lambda self: 0.5)
     outcome = fit(labelled(20), test=labelled(12, 100), rungs="untouched,lora", budget="60s")
     assert outcome.foreseen.wall_s > 60
     assert outcome.rungs[-1].skipped is None
     assert outcome.rungs[-1].validation is not None
+
+
+def slowed(monkeypatch, owner, name, seconds):
+    """Make a method take so much longer."""
+    true = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *given, **named: time.sleep(seconds) or true(*given, **named))
+
+
+def test_a_model_too_slow_for_the_budget_is_left_out_and_said(fit, monkeypatch):
+    slowed(monkeypatch, predictors.LabelScorer, "predict", 2.0)
+    start = time.monotonic()
+    outcome = fit(labelled(30), test=labelled(60, 100), budget="18s")
+    assert time.monotonic() - start < 18
+    assert "its predictions would take about" in outcome.rungs[0].skipped
+    assert "left for training" in outcome.rungs[-1].skipped
+    assert outcome.best.kind == "control"
+
+
+def test_a_model_that_slows_down_is_stopped_in_the_middle(fit, monkeypatch):
+    true = UntouchedRung.fit
+
+    def crawling(*given):
+        slowed(monkeypatch, scoring, "charge", 2.0)
+        return true(*given)
+
+    monkeypatch.setattr(UntouchedRung, "fit", crawling)
+    start = time.monotonic()
+    outcome = fit(labelled(30), test=labelled(1000, 100), budget="16s", rungs="untouched,word-counts")
+    assert time.monotonic() - start < 16
+    assert outcome.rungs[0].skipped == "the time was over before it was done"
+
+
+def test_a_budget_too_short_for_every_way_is_told(fit, monkeypatch):
+    slowed(monkeypatch, predictors.LabelScorer, "predict", 1.0)
+    with pytest.raises(BudgetError, match="too short for any way") as caught:
+        fit(labelled(30), test=labelled(60, 100), budget="13s", rungs="untouched,lora")
+    assert "its predictions would take" in caught.value.why
 
 
 def test_a_spelt_out_tuning_is_foreseen_too(tmp_path, causal_folder):
@@ -142,7 +179,7 @@ def test_memory_that_the_model_alone_exceeds_is_told_before(fit):
 
 
 def test_more_disk_than_declared_is_told(fit):
-    with pytest.raises(BudgetError, match="bytes after the rung 'untouched', declared are 10"):
+    with pytest.raises(BudgetError, match="bytes after the rung 'word-counts', declared are 10"):
         fit(labelled(20), budget={"disk": 10})
 
 
@@ -286,7 +323,7 @@ def test_a_kill_while_judging_rows_held_out_trains_nothing_again(fit, tmp_path, 
     monkeypatch.setattr(timing, "choose", lambda train, **_: held_out(train, 0))
     given = {"into": tmp_path, "test": labelled(12, 100), "rungs": "lora"}
     with monkeypatch.context() as patched:
-        counting(patched, predictors.LabelScorer, "predict", until=7)  # four to time a row, the test, the probes
+        counting(patched, predictors.LabelScorer, "predict", until=8)  # five to time a row, the test, the probes
         with pytest.raises(Killed):
             fit(labelled(20), **given)
     with monkeypatch.context() as patched:
