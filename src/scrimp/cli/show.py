@@ -16,6 +16,7 @@ from rich.text import Text
 
 from scrimp.core.progress import say
 from scrimp.evaluation.outcome import Outcome, Score
+from scrimp.evidence.catalogue import Row
 from scrimp.evidence.results import Standing
 from scrimp.verbs import (
     Clean,
@@ -128,18 +129,34 @@ def _merged(request: Merge, folder: Any) -> None:
     print(f"{request.method} of {len(request.models)} models in {folder}")
 
 
-def _listed(request: Methods, pages: Sequence[MethodPage]) -> None:
-    if request.family and request.name:
-        _page(pages[0])
-        return
-    table = Table("family", "name", "what it is", "options", box=None, pad_edge=False)
-    for page in pages:
-        table.add_row(page.family, page.name, escape(page.summary), ", ".join(o.name for o in page.options))
+def _listed(request: Methods, found: Sequence[MethodPage] | Sequence[Row]) -> None:
+    if found and isinstance(found[0], Row):
+        _papers(found)  # type: ignore[arg-type]
+    elif len(found) == 1 or request.name:
+        _page(found[0])  # type: ignore[arg-type]
+    else:
+        table = Table("family", "name", "what it is", "options", box=None, pad_edge=False)
+        for page in found:
+            assert isinstance(page, MethodPage)
+            table.add_row(page.family, page.name, escape(page.summary), ", ".join(o.name for o in page.options))
+        _draw(table)
+
+
+def _papers(rows: Sequence[Row]) -> None:
+    table = Table("paper", "status", "family", "names", "what it does", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(str(row.id), row.status, row.family, "\n".join(row.names), escape(row.line))
     _draw(table)
+    counts = ", ".join(f"{sum(row.status == status for row in rows)} {status}"
+                       for status in ("shown", "not shown", "reachable", "planned"))
+    print(f"{len(rows)} papers: {counts}")
 
 
 def _page(page: MethodPage) -> None:
     print(f"{page.family} {page.name}\n\n{page.text}\n")
+    for paper, title in page.papers.items():
+        print(f"paper {paper}: {title}")
+    print(f"needs: {', '.join(page.needs) or 'nothing beside its options'}\ncosts: {page.costs}\n")
     table = Table("option", "type", "default", "", box=None, pad_edge=False)
     for option in page.options:
         table.add_row(option.name, escape(option.type), escape(str(option.default)), escape(option.description))
@@ -147,6 +164,11 @@ def _page(page: MethodPage) -> None:
         _draw(table)
     for language, call in page.calls.items():
         print(f"\n{language}:\n  {call}")
+    for claim in page.evidence:
+        print(f"\nevidence {claim.name}: {claim.verdict or 'not tried'}{' (stale)' if claim.stale else ''}")
+        print(f"  {claim.says}")
+        for one in claim.findings:
+            print(f"  {one.inequality}   {one.effect:.3g} [{one.low:.3g}, {one.high:.3g}]")
 
 
 def _tried(request: Evidence, standings: Sequence[Standing]) -> None:

@@ -88,7 +88,8 @@ class Pool:
         return [one.result() for one in waiting]
 
 
-def try_claim(claim: Claim, pool: Pool, *, seeds: Sequence[int] = SEEDS, chosen: Mapping[str, Any] | None = None) -> Result:
+def try_claim(claim: Claim, pool: Pool, *, seeds: Sequence[int] = SEEDS,
+              chosen: Mapping[str, Any] | None = None) -> Result:
     """Search each arm's options, run every arm with every seed, and judge.
 
     Args:

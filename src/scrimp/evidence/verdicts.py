@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-from scipy import stats
-
 from scrimp.core.errors import GuardError
 from scrimp.core.options import Options
-from scrimp.evaluation.statistics import t_interval
 from scrimp.evidence.claims import Inequality, Scores
 
 __all__ = ["LEAST_SEEDS", "Finding", "Verdict", "judge", "overall"]
@@ -48,6 +44,10 @@ def judge(inequality: Inequality, scores: Scores, seeds: Sequence[int]) -> Findi
     Raises:
         GuardError: with fewer than five seeds.
     """
+    import numpy as np
+
+    from scrimp.evaluation.statistics import t_interval
+
     if len(seeds) < LEAST_SEEDS:
         raise GuardError(f"a verdict needs at least {LEAST_SEEDS} seeds, not {len(seeds)}", fix="--seeds 0-4")
     gaps = inequality.gaps(scores, seeds)
@@ -70,6 +70,9 @@ def _side(low: float, high: float, strict: bool) -> Verdict:
 
 
 def _detectable(gaps: Sequence[float]) -> float:
+    import numpy as np
+    from scipy import stats
+
     freedom = len(gaps) - 1
     reach = stats.t.ppf(0.975, freedom) + stats.t.ppf(_POWER, freedom)
     return float(reach * np.std(gaps, ddof=1) / np.sqrt(len(gaps)))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 import platformdirs
 from pydantic import BeforeValidator, Field
@@ -14,7 +17,7 @@ from pydantic.fields import FieldInfo
 from scrimp.core.errors import WorkspaceError
 from scrimp.core.options import Options
 
-__all__ = ["Verb", "Workspaced", "default_workspace", "held"]
+__all__ = ["Verb", "Workspaced", "default_workspace", "held", "plain"]
 
 
 def default_workspace() -> Path:
@@ -77,3 +80,12 @@ class Workspaced(Options):
     workspace: Annotated[Path, BeforeValidator(lambda given: default_workspace() if given is None else given)] = Field(
         None, validate_default=True,
         description="Folder of finished steps; without it, SCRIMP_WORKSPACE or a folder in your cache.")
+
+
+def plain(annotation: Any) -> Any:
+    """A type without its validators, as a person wants to read it."""
+    if get_origin(annotation) is Annotated:
+        return plain(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return reduce(or_, map(plain, get_args(annotation)))
+    return annotation

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import inspect as signatures
 from collections.abc import Callable
-from functools import reduce
-from operator import or_
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from scrimp.core.errors import OptionError
-from scrimp.verbs.base import Verb
+from scrimp.verbs.base import Verb, plain
 from scrimp.verbs.evidence import Evidence
 from scrimp.verbs.export import Export
 from scrimp.verbs.housekeeping import Clean, Sample, Schema
@@ -39,7 +36,7 @@ def function(verb: type[Verb]) -> Callable[..., Any]:
     kinds = signatures.Parameter
     parameters = [
         kinds(name, kinds.POSITIONAL_OR_KEYWORD if name in verb.positional else kinds.KEYWORD_ONLY,
-              annotation=_plain(field.annotation), default=kinds.empty if field.is_required() else field.default)
+              annotation=plain(field.annotation), default=kinds.empty if field.is_required() else field.default)
         for name, field in verb.listed().items()]
     if verb.rest:
         parameters.append(kinds(verb.rest, kinds.VAR_KEYWORD))
@@ -49,15 +46,6 @@ def function(verb: type[Verb]) -> Callable[..., Any]:
     returned = signatures.signature(verb.do).return_annotation
     ask.__signature__ = signatures.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
     return ask
-
-
-def _plain(annotation: Any) -> Any:
-    """A type without its validators, as a person wants to read it."""
-    if get_origin(annotation) is Annotated:
-        return _plain(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return reduce(or_, map(_plain, get_args(annotation)))
-    return annotation
 
 
 clean, evaluate, evidence, export = function(Clean), function(Evaluate), function(Evidence), function(Export)
