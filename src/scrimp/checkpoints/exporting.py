@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from scrimp.checkpoints.grafts import GRAFT_CONFIG, graft_of, load_graft, merge_graft, save_graft
 from scrimp.checkpoints.heads import HEAD_CONFIG, PooledClassifier, load_head, save_head
 from scrimp.checkpoints.loading import Checkpoint, Dtype, Loaded, load, resolve
+from scrimp.checkpoints.patterns import named_modules_of
 from scrimp.checkpoints.validation import CONFIG, quiet, read_object, refusing, tensors
 from scrimp.core.errors import GuardError, ModelError, WorkspaceError
 from scrimp.core.workspace import atomic_write
@@ -178,15 +179,27 @@ def _check_scales(told: dict[str, Any], where: str) -> None:
 
 def _expected_tensors(folder: Path, model: nn.Module | Any) -> dict[str, tuple[int, ...]]:
     """Names and shapes that PEFT would save for these settings on this model, found without allocating any."""
-    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
+    from peft import get_peft_model, get_peft_model_state_dict
 
     with quiet(), refusing("these settings make no adapter on this model", folder / ADAPTER_CONFIG):
-        config = PeftConfig.from_pretrained(str(folder))
+        config = _settings(folder, model)
         config.init_lora_weights = False
         with torch.device("meta"):
             adapted = get_peft_model(_shapes_only(model), config, low_cpu_mem_usage=True)
         state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def _settings(folder: Path, model: nn.Module | Any) -> Any:
+    """The adapter's settings, in which names stand for patterns."""
+    from peft import PeftConfig
+
+    told = read_object(folder / ADAPTER_CONFIG)
+    names = named_modules_of(told, (name for name, _ in model.named_modules()), folder / ADAPTER_CONFIG)
+    config = PeftConfig.from_pretrained(str(folder))
+    for key, matched in names.items():
+        setattr(config, key, matched)
+    return config
 
 
 def _shapes_only(model: nn.Module) -> Any:
@@ -208,7 +221,7 @@ def load_adapter(loaded: Loaded, folder: Path) -> Loaded:
     with quiet(), refusing("the adapter cannot be loaded", folder):
         prompted = told["peft_type"] == "PROMPT_TUNING"
         model = _prompted(loaded.model, folder) if prompted else PeftModel.from_pretrained(
-            loaded.model, str(folder), is_trainable=False)
+            loaded.model, str(folder), is_trainable=False, config=_settings(folder, loaded.model))
         state = get_peft_model_state_dict(model, save_embedding_layers=False)
     for name, value in state.items():
         if not bool(value.isfinite().all()):

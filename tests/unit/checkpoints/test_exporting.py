@@ -1,6 +1,7 @@
 """What leaves is the model that was evaluated, and others' tools load it."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
+from scrimp.checkpoints import patterns
 from scrimp.checkpoints.exporting import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -281,6 +283,39 @@ def test_hostile_settings(louder_once, adapter, case):
     with pytest.raises(ModelError):
         load_adapter(fresh, adapter)
     assert torch.equal(logits_of(fresh.model, PROBES), logits_of(louder_once.model, PROBES))
+
+
+ENDLESS = {
+    "layers": {"target_modules": r"(\w+\.?)+(\w+\.?)+!"},
+    "layers, by choices": {"target_modules": r"(\w\.?|.|..)" * 15 + "!"},
+    "layers, by steps": {"target_modules": ".*" * 40 + "!"}, "excluded layers": {"exclude_modules": r"(.*)*(.*)*!"},
+    "kept modules": {"modules_to_save": [r"(\w+)+!"]}, "a pattern of layers": {"layers_pattern": [r"(\w+\.)+!"]},
+    "a pattern of layers as text": {"layers_pattern": r"(\w+\.)+!"}, "ranks": {"rank_pattern": {"(.*)*!": 4}},
+    "scales": {"alpha_pattern": {"(.*)*!": 4}}, "parameters": {"target_parameters": ["(.*)*!"]},
+    "no pattern": {"target_modules": "(("}, "groups in groups": {"target_modules": "(" * 10**5 + ")" * 10**5},
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("case", ENDLESS)
+def test_a_pattern_that_would_take_forever(louder_once, adapter, case, monkeypatch):
+    monkeypatch.setattr(patterns, "_MOST_S", 1)
+    edit_json(adapter / ADAPTER_CONFIG, **ENDLESS[case])
+    start = time.monotonic()
+    with pytest.raises(ModelError) as caught:
+        verify_adapter_folder(adapter, louder_once.model)
+    assert time.monotonic() - start < 10
+    assert caught.value.where.endswith(ADAPTER_CONFIG)
+    assert "names" in caught.value.fix
+
+
+@pytest.mark.parametrize("pattern", [
+    r".*\.((q|k|v|o|gate|up|down)_proj)",
+    r"(?:.*?(?:self_attn|mlp).*?(?:[qkvo]_proj|gate_proj|up_proj|down_proj).*?)|(?:\bnone\.layers\.[\d]{1,}\.x)"])
+def test_a_fair_pattern_means_what_it_meant_to_peft(louder_folder, adapter, tuned, pattern):
+    edit_json(adapter / ADAPTER_CONFIG, target_modules=pattern, exclude_modules=r".*\.lm_head")
+    fresh = load(resolve(louder_folder), dtype="float32")
+    assert torch.equal(logits_of(load_adapter(fresh, adapter).model, PROBES), logits_of(tuned.model, PROBES))
 
 
 @pytest.mark.parametrize("base", ["/etc/passwd", "../../x", "evil/model", "~", ["a"], {"a": 1}, 7])
