@@ -28,9 +28,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """
     was_training, head = model.training, _output_layer(model)
     packing = head.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:])) if head else None
+    device = next(model.parameters()).device.type
+    mixed = torch.autocast(device, dtype=torch.bfloat16, enabled=getattr(model, "needs_autocast", False),
+                           cache_enabled=False)
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), mixed:
             yield
     finally:
         model.train(was_training)

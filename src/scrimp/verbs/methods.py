@@ -166,7 +166,7 @@ def _calls(preset: Preset, options: tuple[OptionPage, ...]) -> dict[str, str]:
 
 def _of_verb(verb: str, data: dict[str, str], options: dict[str, Any]) -> dict[str, str]:
     """A call of a verb on some data, with options."""
-    [(argument, source)], written = data.items(), {**options, "out": "run"}
+    [(argument, source)], written = data.items(), {"out": "run", **options}
     python = ", ".join(f"{key}={value!r}" for key, value in {argument: source, **written}.items())
     flags = " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in written.items())
     return {"Python": f"scrimp.{verb}({python})",

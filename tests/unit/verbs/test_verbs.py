@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.reports.sample import classification
@@ -143,8 +145,47 @@ def test_clean_shows_and_frees_only_when_told(tmp_path: Path) -> None:
     assert not scrimp.clean(workspace=tmp_path).steps
 
 
-def test_methods_lists_every_preset_and_describes_one() -> None:
-    assert {(page.family, page.name) for page in scrimp.methods()} == {(p.family, p.name) for p in presets()}
+def test_methods_lists_every_paper_with_its_names() -> None:
+    rows = scrimp.methods()
+    assert [row.id for row in rows] == list(range(1, 587))
+    known = {f"{p.family}/{p.name}" for p in presets() if p.papers}
+    assert {name for row in rows for name in row.names} == known
+    assert all(row.status != "planned" for row in rows if row.names)
+    assert all(row.status == "planned" for row in rows if not row.names and not row.claims)
+
+
+@pytest.mark.parametrize(("asked", "passes"), [
+    ({"family": "adapt.delta"}, lambda row: row.family == "adapt.delta"),
+    ({"family": "structure"}, lambda row: row.family.startswith("structure.")),
+    ({"paper": 577}, lambda row: row.names == ("merging/dare", "merging/dare-ties")),
+    ({"status": "planned"}, lambda row: not row.names),
+    ({"needs": "base"}, lambda row: any(name.startswith("merging/") for name in row.names)),
+    ({"costs": "nothing", "family": "merging"}, lambda row: row.costs == ("nothing",)),
+])
+def test_methods_filters_papers(asked: dict[str, Any], passes: Callable[[Any], bool]) -> None:
+    rows = scrimp.methods(**asked)
+    assert rows and all(map(passes, rows))
+
+
+def test_methods_lists_a_family_and_finds_a_method_by_its_name() -> None:
+    assert {page.name for page in scrimp.methods("merging")} == {p.name for p in presets("merging")}
+    (page,) = scrimp.methods("dare")
+    assert page.papers[577].startswith("Language Models are Super Mario")
+    assert page.needs == ("base",) and "arithmetic" in page.costs
+    assert [claim.name for claim in page.evidence] == ["dare"]
+    with pytest.raises(OptionError, match="did you mean 'dare'"):
+        scrimp.methods("daer")
+
+
+def test_every_method_has_a_page_with_a_call() -> None:
+    for preset in presets():
+        (page,) = scrimp.methods(preset.family, preset.name)
+        assert page.text and page.costs and (page.calls or preset.family == "metric"), preset
+        assert preset.name in page.calls["Python"], preset
+        assert all(option.description for option in page.options), preset
+
+
+def test_methods_describes_one() -> None:
     (page,) = scrimp.methods("adapter", "lora")
     assert {option.name: option.default for option in page.options}["rank"] == 8
     assert all(option.description for option in page.options)

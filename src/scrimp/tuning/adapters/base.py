@@ -42,7 +42,8 @@ class Adapter(Method):
         Raises:
             ModelError: if this model has nothing that can move in this way.
         """
-        dtype = compute_dtype(model)
+        dtype, body = compute_dtype(model), body_of(model)
+        own = list(body.parameters())
         model.requires_grad_(False)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -50,6 +51,9 @@ class Adapter(Method):
         for parameter in trainable(moved).values():
             parameter.data = parameter.data.float()
         moved.compute_dtype = dtype  # type: ignore[assignment]
+        if len({parameter.dtype for parameter in own if parameter.is_floating_point()}) > 1:
+            # some of the body's own weights are masters now beside frozen ones: only autocast can compute with both
+            moved.needs_autocast = body.needs_autocast = True
         return moved
 
     def move(self, model: nn.Module) -> nn.Module:
