@@ -172,9 +172,13 @@ def _told(error: CycloptsError) -> str:
 
 
 def _quiet_libraries() -> None:
-    """The libraries' own bars and notices would bury scrimp's; a person's settings win."""
-    for name, value in {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
-                        "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}.items():
+    """The libraries' own bars and notices would bury scrimp's; a person's settings win.
+
+    Their threads wait asleep: on a shared machine, waiting awake takes the cores from those that are waited for.
+    """
+    for name, value in {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false",
+                        "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                        "HF_HUB_DISABLE_TELEMETRY": "1"}.items():
         os.environ.setdefault(name, value)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

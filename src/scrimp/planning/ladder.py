@@ -35,7 +35,7 @@ from scrimp.planning.rungs import (
     default_plan,
 )
 from scrimp.planning.rungs import Rung as Way
-from scrimp.planning.timing import Deadline, Timing, few_rows, kept
+from scrimp.planning.timing import Timing, few_rows, kept
 from scrimp.planning.trainings import Trainings
 
 if TYPE_CHECKING:
@@ -197,8 +197,7 @@ class Run:
 
     def _try(self, way: Way, protocol: Protocol, folder: Path) -> None:
         """Fit, judge, test, measure what was forgotten, save."""
-        part = Deadline(self.meter, before=_billed(folder / _SHIPPED), keep_s=self.timing.closing_s)
-        with closing(part):
+        with closing(self.timing.deadline(way, _billed(folder / _SHIPPED))) as part:
             try:
                 record, said = self._measured(way, protocol, folder, part)
             except BudgetError as error:

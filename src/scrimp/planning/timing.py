@@ -9,6 +9,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
     from scrimp.planning.rungs import Rung, TunedRung
 
-__all__ = ["WHOLE", "Deadline", "Timing", "few_rows", "kept"]
+__all__ = ["WHOLE", "Timing", "few_rows", "kept"]
 
 WHOLE = "the whole run"
 
@@ -34,7 +35,7 @@ _ADAPTED_OVER_BASE = 1.5  # a model predicts that much slower under its adapter
 _RETENTION_S = 15.0
 _TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's predictions of the test rows
 _LEAST_TEST_ROWS = 50
-_TIMED_ROWS, _TIMED_AT_ONCE = 24, 4
+_TIMED_ROWS = (0, 1, 3, 7, 15, 24)  # where portions begin and end: on a slow machine the first ones must do
 _TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion
 _TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is predicted
 _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
@@ -68,6 +69,11 @@ class Timing:
         """Seconds to keep for the check of what was saved, and the report."""
         return _CLOSING_S + _CHECKED_ROWS * _ADAPTED_OVER_BASE * self.row_s
 
+    def deadline(self, way: Rung, before: Bill) -> Deadline:
+        """The bill of a rung that has spent ``before`` already; of a control little is to be checked at the end."""
+        keep_s = _CLOSING_S if way.kind == "control" else self.closing_s
+        return Deadline(self._run.meter, before=before, keep_s=keep_s)
+
     @property
     def after_s(self) -> float:
         """Seconds to keep for what comes after the training of what is shipped."""
@@ -96,11 +102,12 @@ class Timing:
         """The median of a few portions: the first is slow, and another may be disturbed."""
         from scrimp.planning.rungs import asked
 
-        few, predictor = few_rows(self._run.train, _TIMED_ROWS, self._run.request.seed), asked(self._run.base)
+        few, predictor = few_rows(self._run.train, _TIMED_ROWS[-1], self._run.request.seed), asked(self._run.base)
         enough_s, seconds = self._run.meter.remaining_s() * _TIMED_SHARE_OF_TIME, list[float]()
         with self._run.meter.part() as whole:
-            for start in range(0, len(few), _TIMED_AT_ONCE):
-                rows = few.rows[start:start + _TIMED_AT_ONCE]
+            for start, end in pairwise(_TIMED_ROWS):
+                if not (rows := few.rows[start:end]):
+                    break
                 with whole.part() as part:
                     predictor.predict(rows, meter=part)
                 seconds.append(part.bill().wall_s / len(rows))

@@ -209,3 +209,12 @@ def test_a_reader_that_goes_away_is_no_bug() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() in ("141", "0")
     assert not done.stderr
+
+
+def test_threads_wait_asleep_unless_a_person_says_otherwise(monkeypatch: Patch, capsys: Captured) -> None:
+    for said, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if said:
+            monkeypatch.setenv("OMP_WAIT_POLICY", said)
+        assert main(["methods", "schedule"]) == 0
+        assert os.environ["OMP_WAIT_POLICY"] == expected
