@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scrimp.core.errors import DataError, GuardError
 from scrimp.core.options import Options
@@ -90,6 +90,13 @@ class Template(Options):
     style: Literal["chat", "plain", "form", "pooled"] = "chat"
     max_tokens: Annotated[int, Field(ge=8)] = 512
     reserve: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _forms_hold_no_chat(self) -> Self:
+        if self.style == "form" and self.layout is Layout.CHAT:
+            raise ValueError("the style 'form' holds one text and one answer, and a chat has many turns; "
+                             "take the style 'chat' or 'plain'")
+        return self
 
     @classmethod
     def for_(cls, tokenizer: Any, examples: Examples, *, instruction: str | None = None, system: str | None = None,

@@ -13,7 +13,7 @@ from scrimp.serving.language import Generator, LabelScorer, PooledHead
 from scrimp.serving.words import NearestAnswer, WordCounts
 
 __all__ = ["KINDS", "FrozenHead", "Generator", "LabelNames", "LabelScorer", "NearestAnswer", "PooledHead", "Prediction",
-           "Predictor", "WordCounts", "load_predictor"]
+           "Predictor", "WordCounts", "base_of", "load_predictor"]
 
 KINDS: dict[str, type[Predictor]] = {
     cls.kind: cls for cls in (LabelScorer, Generator, PooledHead, FrozenHead, LabelNames, WordCounts, NearestAnswer)}
@@ -33,10 +33,19 @@ def load_predictor(folder: Path | str, *, base: str | None = None) -> Predictor:
     folder = Path(folder)
     manifest = read_manifest(folder, list(KINDS))
     with refusing("the predictor cannot be loaded", folder):
-        return KINDS[manifest.kind].restore(folder, manifest, _base(manifest, folder, base))
+        return KINDS[manifest.kind].restore(folder, manifest, base_of(manifest, folder, elsewhere=base))
 
 
-def _base(manifest: Manifest, folder: Path, elsewhere: str | None) -> Checkpoint | None:
+def base_of(manifest: Manifest, folder: Path, *, elsewhere: str | None = None) -> Checkpoint | None:
+    """The model that a predictor stands on, if it stands on one.
+
+    Args:
+        manifest: of the predictor in ``folder``.
+        elsewhere: where that model is here, if not where the manifest says.
+
+    Raises:
+        ModelError: if it is not found, or is another one than the predictor was made on.
+    """
     if manifest.base is None:
         return None
     found = resolve(elsewhere or manifest.base.name)

@@ -56,18 +56,14 @@ class Export(Verb):
         from scrimp.checkpoints.exporting import ADAPTER_CONFIG, load_export
         from scrimp.checkpoints.grafts import GRAFT_CONFIG
         from scrimp.checkpoints.heads import HEAD_CONFIG
-        from scrimp.checkpoints.loading import resolve
         from scrimp.checkpoints.validation import CONFIG
-        from scrimp.serving.predictors import KINDS, read_manifest
+        from scrimp.serving.predictors import KINDS, base_of, read_manifest
 
         folder = self.run / "model"
         manifest = read_manifest(folder, list(KINDS))
         tuned = (ADAPTER_CONFIG, GRAFT_CONFIG, CONFIG, HEAD_CONFIG)
-        if manifest.base is None or not any((folder / name).exists() for name in tuned):
+        checkpoint = base_of(manifest, folder)
+        if checkpoint is None or not any((folder / name).exists() for name in tuned):
             raise ModelError(f"what this run found best tuned no model; it is of the kind {manifest.kind}",
                              where=str(self.run), fix="scrimp predict uses it as it is; scrimp tune tunes a model")
-        checkpoint = resolve(manifest.base.name)
-        if checkpoint.fingerprint != manifest.base.fingerprint:
-            raise ModelError("the base model is another one than the one it was tuned on", where=manifest.base.name,
-                             fix="put the same version of the base model there")
-        return load_export(folder, checkpoint, dtype=manifest.base.dtype)
+        return load_export(folder, checkpoint, dtype=manifest.dtype)

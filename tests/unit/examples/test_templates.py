@@ -27,6 +27,12 @@ nasty = st.one_of(words, st.lists(st.sampled_from(
     min_size=1, max_size=8).map("".join).filter(str.strip))
 
 
+def test_a_form_holds_no_chat() -> None:
+    with pytest.raises(OptionError, match="take the style 'chat' or 'plain'") as caught:
+        Template.for_(toys.plain(), read(CHATS), style="form")
+    assert caught.value.where == "template"
+
+
 def trained_text(encoded: Encoded, tokenizer: Any) -> str:
     return tokenizer.decode([i for i, learned in zip(encoded.ids, encoded.trained, strict=True) if learned])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,20 @@ def test_exports_load_where_scrimp_is_not(tuned: Outcome, place: Path, causal_fo
     assert (adapter / "README.md").read_text()
     with pytest.raises(WorkspaceError, match="not empty"):
         scrimp.export(place / "tuned", out=place)
+
+
+def test_a_run_on_another_base_is_neither_exported_nor_served(tuned: Outcome, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "tuned", tmp_path / "run")
+    manifest = tmp_path / "run" / "model" / "scrimp.json"
+    told = json.loads(manifest.read_text())
+    told["base"]["fingerprint"] = "0" * 64
+    manifest.write_text(json.dumps(told))
+    for ask in (lambda: scrimp.export(tmp_path / "run", out=tmp_path / "out"),
+                lambda: scrimp.predict(tmp_path / "run", [{"text": "a"}])):
+        with pytest.raises(ModelError, match="another one than the one it was tuned on") as caught:
+            ask()
+        assert "not 000000000000" in caught.value.why
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_tuned_no_model_is_not_exported(fitted: Outcome, place: Path) -> None:
