@@ -177,19 +177,21 @@ class Timing:
         self.foreseen = {name: Forecast.parse(found, where=str(path)) for name, found in kept(path, predicted).items()}
 
     def _forecasts(self, protocol: Protocol) -> dict[str, Forecast]:
-        """A training that does not fit is foreseen as the budget will cut it."""
-        asking_s = self.row_s * (self._tests + len(protocol.judged)) + _RETENTION_S
-        needed = {way.name: asking_s * (_ADAPTED_OVER_BASE if way.kind == "adapted" else 1.0)
-                  for way in self._ways if way.kind != "control"}
-        adapted = next((way.name for way in self._ways if way.kind == "adapted"), None)
-        rest = sum(needed.values()) + self.closing_s + (_CHEAP_RUNGS_S if len(needed) < len(self._ways) else 0.0)
+        """A training that does not fit is foreseen as the budget will cut it; what will be left out is not."""
+        asking_s = self.row_s * (self._tests + len(protocol.judged))
         training_s = self._tuned_s * sum(protocol.trainings(len(self._run.train)))
-        training_s = max(0.0, min(training_s, self._run.meter.remaining_s() - rest))
-        found = {name: Forecast(wall_s=seconds) for name, seconds in needed.items() if name != adapted}
-        if adapted:
-            found[adapted] = Forecast(wall_s=needed[adapted] + training_s, peak_memory=self._tuned_memory)
-        whole_s = self._run.meter.elapsed_s() + rest + training_s
-        return {**found, WHOLE: Forecast(wall_s=whole_s, peak_memory=self._tuned_memory)}
+        kinds = {way.kind: way.name for way in self._ways}
+        rest_s, memory = self.closing_s + (_CHEAP_RUNGS_S if "control" in kinds else 0.0), None
+        found = {}
+        for kind, slower, trained_s, least_s in (("untouched", 1.0, 0.0, 0.0),
+                                                 ("adapted", _ADAPTED_OVER_BASE, training_s, self._least_s)):
+            needed_s = slower * (asking_s + _RETENTION_S)
+            left_s = self._run.meter.remaining_s() - rest_s - needed_s
+            if kind in kinds and left_s > least_s and (kind != "adapted" or trained_s):
+                memory = self._tuned_memory if kind == "adapted" else None
+                found[kinds[kind]] = Forecast(wall_s=needed_s + min(trained_s, left_s), peak_memory=memory)
+                rest_s += found[kinds[kind]].wall_s
+        return {**found, WHOLE: Forecast(wall_s=self._run.meter.elapsed_s() + rest_s, peak_memory=memory)}
 
     def allowance(self, rows: Sequence[int], *, later_s: float) -> Budget:
         """Seconds and tokens for the next training of the adapted model: its share of what is left.
@@ -208,8 +210,8 @@ class Timing:
             return Budget(tokens=tokens)
         left = meter.remaining_s() - later_s
         if share * left < self._least_s:
-            raise BudgetError(f"{max(share * left, 0):.0f} s are left for training, too few to begin",
-                              fix="declare a longer --budget")
+            raise BudgetError(f"of {meter.remaining_s():.0f} s, {max(share * left, 0):.0f} are left for training beside "
+                              "its tests and its judging, too few to begin", fix="declare a longer --budget")
         return Budget(time=share * left, tokens=tokens)
 
 

@@ -85,8 +85,9 @@ def test_cost_is_foreseen_and_told_beside_what_was_spent(whole):
 def test_a_slow_beginning_is_corrected_by_what_the_untouched_model_takes(fit, monkeypatch):
     monkeypatch.setattr(timing.Timing, "_timed_row", lambda self: 0.5)
     outcome = fit(labelled(20), test=labelled(12, 100), rungs="untouched,lora", budget="60s")
-    assert outcome.foreseen.wall_s > 60
+    assert outcome.rungs[-1].foreseen is None  # as it seemed at first, there would be no time for it
     assert outcome.rungs[-1].skipped is None
+    assert outcome.foreseen.wall_s < 60
     assert outcome.rungs[-1].validation is not None
 
 
