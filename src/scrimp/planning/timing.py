@@ -210,8 +210,9 @@ class Timing:
             return Budget(tokens=tokens)
         left = meter.remaining_s() - later_s
         if share * left < self._least_s:
-            raise BudgetError(f"of {meter.remaining_s():.0f} s, {max(share * left, 0):.0f} are left for training beside "
-                              "its tests and its judging, too few to begin", fix="declare a longer --budget")
+            what = f"of {meter.remaining_s():.0f} s, {max(share * left, 0):.0f} are left for training, too few to begin"
+            raise BudgetError(f"{what}: the rest is kept for its tests and its judging",
+                              fix="declare a longer --budget")
         return Budget(time=share * left, tokens=tokens)
 
 
