@@ -1,0 +1,61 @@
+"""A model twice as wide starts where the narrow one ended, and learns on faster than one from nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM
+
+from scrimp.core.assets import cache
+from scrimp.core.registry import build
+from scrimp.evidence import Lab, claim
+
+NARROW = {"layers": 3, "width": 64, "heads": 2}
+BLOCK, BATCH = 64, 8
+PRETRAINING = {"steps": 500, "batch_size": BATCH, "learning_rate": 3e-3}
+
+
+@claim(
+    papers=(496,),
+    says="A trained decoder is made twice as wide. Copies of its own neurons leave its logits as they were to a "
+         "hundred-thousandth of their size; after as many steps as one of that width takes from nothing both ways of "
+         "bert2BERT have a lower loss, and the one that copies from the next layer the lowest.",
+    holds_if=("change of logits: fpi < 1e-5", "loss: fpi < scratch", "loss: aki < scratch", "loss: aki < fpi"),
+    arms={"fpi": {"growth": "bert2bert-fpi"}, "aki": {"growth": "bert2bert-aki"}, "scratch": {"growth": None}},
+    methods=("growth/bert2bert-fpi", "growth/bert2bert-aki"),
+    minutes=8,
+)
+def width_growth(lab: Lab, *, growth: str | None) -> dict[str, float]:
+    narrow, changed = source(lab), 0.0
+    rows = lab.blocks(lab.texts(), length=BLOCK, count=BATCH * 100)
+    held_out = lab.blocks(lab.texts(part="test"), length=BLOCK, count=lab.scale(64, 4))
+    if growth is None:
+        wide = lab.scratch(**{**NARROW, "width": 2 * NARROW["width"], "heads": 2 * NARROW["heads"]})
+    else:
+        wide = build("growth", growth).grow(narrow, seed=lab.seed)
+        changed = change(narrow, wide, held_out[0].ids)
+    tuned = lab.tune(wide, rows, adapter="full", batch_size=BATCH, learning_rate=2e-3,
+                     steps=lab.scale(100, 2))
+    return {"loss": lab.loss(tuned, held_out), "change of logits": changed}
+
+
+@torch.inference_mode()
+def change(narrow: Any, wide: Any, ids: list[int]) -> float:
+    """The largest difference of a logit, as a share of the largest logit."""
+    before, after = (model(input_ids=torch.tensor([ids])).logits for model in (narrow, wide))
+    return float((after - before).abs().max() / before.abs().max())
+
+
+def source(lab: Lab) -> Any:
+    """The narrow decoder, trained once; the same for all seeds."""
+    if lab.smoke:
+        return lab.scratch(**NARROW)
+
+    def make(folder: Path) -> None:
+        own = Lab(0)
+        rows = own.blocks(own.texts(), length=BLOCK, count=int(PRETRAINING["steps"] * BATCH))
+        own.tune(own.scratch(**NARROW), rows, adapter="full", **PRETRAINING).save_pretrained(folder)
+
+    return LlamaForCausalLM.from_pretrained(cache().step("narrow-model", [NARROW, PRETRAINING], make))
