@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ __all__ = ["Lab"]
 
 RECIPES = 1  #: bumped by hand when a cached model or tokenizer is to be made anew
 VOCABULARY = 4096
-_TOPICS = ("graphics", "hockey", "medical", "god", "israel")  # a word for each of these
 UNSEEN = ("comp.graphics", "rec.sport.hockey", "sci.med", "soc.religion.christian", "talk.politics.mideast")
 _SHAPE = {"layers": 4, "width": 192, "heads": 4}
 _GENERAL: dict[str, Any] = {"steps": 700, "batch_size": 8, "learning_rate": 2e-3}
@@ -165,29 +164,15 @@ class Lab:
         cut = [cut[i] for i in np.random.default_rng(self.seed).permutation(len(cut))]
         return [Encoded(ids=ids, trained=[True] * length, row=i) for i, ids in enumerate(cut[:count])]
 
-    def topics(self, train: int, test: int, *, tokens: int = 32,
-               answered: bool = True) -> tuple[list[Encoded], list[Encoded]]:
-        """Beginnings of posts in the `unseen` newsgroups, drawn by the seed, with the group as the class.
-
-        Args:
-            train, test: how many, of all groups together.
-            tokens: of a post.
-            answered: end each in the word for its group, which alone is trained: for a language model. Else nothing
-                follows the post: for a classifier.
-        """
+    def encoded(self, rows: Sequence[Mapping[str, str]]) -> list[Encoded]:
+        """Prompts with their completions and the end token, which are learned; in `tokenizer`'s tokens."""
         tokenizer = self.tokenizer()
-        asked, *words = (tokenizer(f" {word}")["input_ids"][0] for word in ("topic", *_TOPICS))
 
-        def row(text: str, group: int, number: int) -> Encoded:
-            ids = tokenizer(text, verbose=False)["input_ids"][:tokens] + ([asked, words[group]] if answered else [])
-            return Encoded(ids, [False] * (len(ids) - 1) + [answered], target=group, row=number)
+        def one(number: int, row: Mapping[str, str]) -> Encoded:
+            asked, told = (tokenizer(row[part])["input_ids"] for part in ("prompt", "completion"))
+            return Encoded([*asked, *told, 0], [False] * len(asked) + [True] * (len(told) + 1), row=number)
 
-        def rows(part: str, count: int) -> list[Encoded]:
-            posts = [(text, group) for group, name in enumerate(self.unseen) for text in self.texts(name, part)]
-            drawn = np.random.default_rng(self.seed).permutation(len(posts))[:count]
-            return [row(posts[i][0], posts[i][1], number) for number, i in enumerate(drawn)]
-
-        return rows("train", train), rows("test", test)
+        return [one(number, row) for number, row in enumerate(rows)]
 
     def scratch(self, layers: int = 4, width: int = 128, heads: int = 4) -> nn.Module:
         """An untrained decoder over `tokenizer`, float32, its weights drawn by the seed."""
