@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO := demo-out
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check lint clean help
+.PHONY: demo test check lint docs clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,9 +29,12 @@ test: $(VENV)/installed-test  ## the whole suite
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/installed-test  ## style, types, import contracts
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff check src tests evidence docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/installed  ## the pages of all methods, from what is registered and what was tried
+	$(BIN)/python docs/build.py
 
 check: lint test  ## everything that CI checks
 

@@ -34,8 +34,8 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
               "ScrimpError": "scrimp.core.errors"}
 
 __all__ = [
-    "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "evidence", "export", "fit", "inspect", "merge", "methods", "predict",
-    "run", "sample", "schema", "select", "tune",
+    "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "evidence", "export", "fit", "inspect", "merge", "methods",
+    "predict", "run", "sample", "schema", "select", "tune",
 ]
 
 

@@ -130,15 +130,27 @@ def _merged(request: Merge, folder: Any) -> None:
 
 
 def _listed(request: Methods, found: Sequence[MethodPage] | Sequence[Row]) -> None:
-    if found and isinstance(found[0], Row):
-        _papers(found)  # type: ignore[arg-type]
+    if request.capabilities:
+        _capabilities(found)
+    elif not found or isinstance(found[0], Row):
+        _papers(found)
     elif len(found) == 1 or request.name:
-        _page(found[0])  # type: ignore[arg-type]
+        _page(found[0])
     else:
-        table = Table("family", "name", "what it is", "options", box=None, pad_edge=False)
+        table = Table("family", "name", "what it is", "with", box=None, pad_edge=False)
         for page in found:
             assert isinstance(page, MethodPage)
-            table.add_row(page.family, page.name, escape(page.summary), ", ".join(o.name for o in page.options))
+            fixed = ", ".join(f"{name}={value}" for name, value in page.fixed.items())
+            table.add_row(page.family, page.name, escape(page.summary), escape(fixed))
+        _draw(table)
+
+
+def _capabilities(found: Sequence[Any]) -> None:
+    for family in dict.fromkeys(one.family for one in found):
+        tried = [one for one in found if one.family == family]
+        table = Table(family, *tried[0].cells, box=None, pad_edge=False)
+        for one in tried:
+            table.add_row(one.name, *map(escape, one.cells.values()))
         _draw(table)
 
 

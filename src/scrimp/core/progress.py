@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Bar", "bar", "console", "say", "track", "warn"]
+__all__ = ["Bar", "bar", "console", "quiet", "say", "track", "warn"]
 
 T = TypeVar("T")
 _QUIET_S = 2.0  # nothing is shown for what is over sooner
@@ -35,6 +35,16 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """One line that should not be missed."""
     console().print(f"warning: {text}", style="yellow", markup=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No news, warnings or bars within the block: for work that is repeated many times, and looked at as a whole."""
+    was, console().quiet = console().quiet, True
+    try:
+        yield
+    finally:
+        console().quiet = was
 
 
 class Bar(Protocol):

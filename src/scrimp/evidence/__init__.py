@@ -1,6 +1,12 @@
-"""The lab in which a paper's claim is tried, and the catalogue that says how it came out."""
+"""The lab in which a paper's claim is tried, and the catalogue that says how it came out.
 
+The room has the name of its verb, and Python sets a package's rooms as its attributes: so that ``scrimp.evidence(...)``
+is the verb whether the room was imported or not, the room can be called.
+"""
+
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,3 +20,11 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'scrimp.evidence' has no attribute '{name}'")
     return getattr(import_module("scrimp.evidence.lab" if name == "Lab" else "scrimp.evidence.claims"), name)
+
+
+class _Room(ModuleType):
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        return import_module("scrimp.verbs.functions").evidence(*given, **options)
+
+
+sys.modules[__name__].__class__ = _Room

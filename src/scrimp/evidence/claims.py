@@ -29,7 +29,8 @@ Scores = Mapping[str, Mapping[int, Measures]]  # arm -> seed -> measures
 Trial = Callable[..., Measures]
 
 _INEQUALITY = re.compile(
-    r"(?P<measure>[^:]+): *(?P<left>[^<>=]+?) *(?P<relation><=|>=|<|>) *(?:(?P<factor>[\d.]+) *\* *)?(?P<right>[^<>=*]+?)"
+    r"(?P<measure>[^:]+): *(?P<left>[^<>=]+?) *(?P<relation><=|>=|<|>) *"
+    r"(?:(?P<factor>[\d.]+) *\* *)?(?P<right>[^<>=*]+?)"
     r"(?: +(?P<sign>[+-]) +(?P<margin>[\d.e-]+))?")
 _MOST_POINTS = 6
 

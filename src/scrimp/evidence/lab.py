@@ -5,10 +5,9 @@ Whatever is drawn is drawn by the lab's seed. Models that take long are made onc
 
 from __future__ import annotations
 
-import contextlib
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from scrimp.core.assets import cache, obtain
 from scrimp.core.budget import Meter
 from scrimp.core.errors import OptionError, nearest
+from scrimp.core.progress import quiet
 from scrimp.examples.templates import Encoded
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Lab:
 
         made = TunePlan.parse({**plan, "seed": self.seed}, where="lab.tune")
         attached = made.attach(model)
-        with tempfile.TemporaryDirectory() as folder, _quiet():
+        with tempfile.TemporaryDirectory() as folder, quiet():
             made.train(attached, rows, pad_id=pad_id, folder=Path(folder), meter=self.meter, validate=validate)
         return attached.eval()
 
@@ -294,15 +294,3 @@ def _carried(numbers: Sequence[int]) -> str:
         told.append(f"{' + '.join(map(str, column))}{carried} = {total}")
         carry = total // 10
     return " ; ".join(told)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Trainings of the lab are many and short: their bars tell nobody anything."""
-    from scrimp.core.progress import console
-
-    was, console().quiet = console().quiet, True
-    try:
-        yield
-    finally:
-        console().quiet = was

@@ -194,6 +194,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         options = self.options
+        self.objective.check(self.model)
         self.data = self.objective.prepare(self.model, self.data, pad_id=self.pad_id, meter=self.meter,
                                            micro_tokens=options.micro_tokens)
         silent = set(untrained(self.data, self.objective))

@@ -18,6 +18,7 @@ from scrimp.verbs.base import Verb, plain
 
 if TYPE_CHECKING:
     from scrimp.core.registry import Preset
+    from scrimp.evidence.capabilities import Capability
 
 __all__ = ["MethodPage", "Methods", "OptionPage"]
 
@@ -38,6 +39,7 @@ class Methods(Verb):
         "scrimp methods galore",
         "scrimp methods --status shown --costs forward",
         "scrimp methods --paper 217",
+        "scrimp methods adapter --capabilities",
         "scrimp methods --json",
     )
 
@@ -51,8 +53,14 @@ class Methods(Verb):
         "Papers with a method that makes models do no more than this: nothing, forward passes, backward passes, or "
         "calls of a language model."))
 
-    def do(self) -> list[MethodPage] | list[Row]:
+    capabilities: bool = Field(False, description=(
+        "Try what the adapters, optimizers or objectives can do, on tiny models; takes a minute."))
+
+    def do(self) -> list[MethodPage] | list[Row] | list[Capability]:
         from scrimp.core.registry import FAMILIES, lookup, presets
+
+        if self.capabilities:
+            return self._capabilities()
 
         if self.family and self.name:
             return [MethodPage.of(lookup(self.family, self.name))]
@@ -62,6 +70,13 @@ class Methods(Verb):
             if named := [preset for preset in presets() if preset.name == self.family]:
                 return [MethodPage.of(preset) for preset in named]
         return self._rows()
+
+    def _capabilities(self) -> list[Capability]:
+        from scrimp.evidence.capabilities import TRIED, probe
+
+        if self.family not in (None, *TRIED):
+            raise OptionError(f"of '{self.family}' nothing is tried; {nearest(self.family or '', TRIED)}")
+        return [found for family in ([self.family] if self.family else TRIED) for found in probe(family)]
 
     def _rows(self) -> list[Row]:
         """The papers that pass every filter."""
@@ -108,6 +123,7 @@ class MethodPage(Options):
         papers: id -> title, of the catalogue.
         needs: what must be given to it beside its options, such as signals.
         costs: what it makes models do.
+        fixed: the options that make the name what it is.
         calls: a line for Python, YAML and the shell each, where it can be called so.
         evidence: the claims that try it, and how they came out.
     """
@@ -120,6 +136,7 @@ class MethodPage(Options):
     needs: tuple[str, ...]
     costs: str
     options: tuple[OptionPage, ...]
+    fixed: dict[str, Any]
     calls: dict[str, str]
     evidence: tuple[Standing, ...]
 
@@ -136,7 +153,8 @@ class MethodPage(Options):
         titles = {paper.id: paper.title for paper in papers() if paper.id in preset.papers}
         return cls(family=preset.family, name=preset.name, summary=preset.summary, papers=titles, text=text,
                    needs=preset.method.needs, costs=EXPENSES[expense(preset)], options=options,
-                   calls=_calls(preset, options), evidence=tuple(tried(f"{preset.family}/{preset.name}")))
+                   fixed=dict(preset.options), calls=_calls(preset, options),
+                   evidence=tuple(tried(f"{preset.family}/{preset.name}")))
 
 
 def _docstring(method: type[Options]) -> tuple[str, dict[str, str]]:

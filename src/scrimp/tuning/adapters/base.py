@@ -53,7 +53,7 @@ class Adapter(Method):
         moved.compute_dtype = dtype  # type: ignore[assignment]
         if len({parameter.dtype for parameter in own if parameter.is_floating_point()}) > 1:
             # some of the body's own weights are masters now beside frozen ones: only autocast can compute with both
-            moved.needs_autocast = body.needs_autocast = True
+            moved.needs_autocast = body.needs_autocast = True  # type: ignore[assignment]
         return moved
 
     def move(self, model: nn.Module) -> nn.Module:

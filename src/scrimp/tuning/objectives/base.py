@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import nn
 
+from scrimp.checkpoints.heads import PooledClassifier
+from scrimp.core.errors import ModelError
 from scrimp.core.registry import Cost, Method
 
 if TYPE_CHECKING:
@@ -60,10 +62,22 @@ class Loss:
 
 
 class Objective(Method):
-    """What is to be made small."""
+    """What is to be made small.
+
+    Attributes:
+        pooled: whether it is an objective of pooled classifiers, and not of language models.
+    """
 
     family: ClassVar[str] = "objective"
     verb: ClassVar[str] = "loss"
+    pooled: ClassVar[bool] = False
+
+    def check(self, model: nn.Module) -> None:
+        """Raises: ModelError: if ``model`` is of the other kind than this is an objective of."""
+        if isinstance(model, PooledClassifier) != self.pooled:
+            kinds = ("a language model", "an encoder with a pooled head")
+            raise ModelError(f"'{self.name}' is an objective of {kinds[self.pooled]}, not of {kinds[not self.pooled]}",
+                             fix=f"objective: {'sft' if self.pooled else 'classify'}")
 
     def prepare(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, micro_tokens: int,
                 meter: Meter | None = None) -> list[Encoded]:

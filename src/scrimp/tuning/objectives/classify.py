@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -24,6 +24,8 @@ class Classify(Objective):
         label_smoothing: share of the target that is spread evenly over all classes. Szegedy et al. 2016, "Rethinking
             the Inception Architecture for Computer Vision".
     """
+
+    pooled: ClassVar[bool] = True
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
