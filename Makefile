@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO := demo-out
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check lint docs clean help
+.PHONY: demo test check lint catalogue docs clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ lint: $(VENV)/installed-test  ## style, types, import contracts
 	$(BIN)/ruff check src tests evidence docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+catalogue: $(VENV)/installed  ## the names of what is registered, into the catalogue
+	$(BIN)/python -m scrimp.evidence.catalogue
 
 docs: $(VENV)/installed  ## the pages of all methods, from what is registered and what was tried
 	$(BIN)/python docs/build.py

@@ -129,7 +129,7 @@ def _merged(request: Merge, folder: Any) -> None:
     print(f"{request.method} of {len(request.models)} models in {folder}")
 
 
-def _listed(request: Methods, found: Sequence[MethodPage] | Sequence[Row]) -> None:
+def _listed(request: Methods, found: Sequence[Any]) -> None:
     if request.capabilities:
         _capabilities(found)
     elif not found or isinstance(found[0], Row):
@@ -139,7 +139,6 @@ def _listed(request: Methods, found: Sequence[MethodPage] | Sequence[Row]) -> No
     else:
         table = Table("family", "name", "what it is", "with", box=None, pad_edge=False)
         for page in found:
-            assert isinstance(page, MethodPage)
             fixed = ", ".join(f"{name}={value}" for name, value in page.fixed.items())
             table.add_row(page.family, page.name, escape(page.summary), escape(fixed))
         _draw(table)

@@ -12,15 +12,17 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from scrimp.core.options import Options
 from scrimp.core.registry import Cost, Preset, presets
+from scrimp.core.workspace import atomic_write
 from scrimp.evidence.claims import Claim, all_claims, claims_folder
 from scrimp.evidence.results import Standing, load_results, standing
 
 __all__ = ["EXPENSES", "Expense", "Paper", "Row", "Status", "catalogue", "expense", "papers", "standings",
-           "tried"]
+           "tried", "write_names"]
 
 Status = Literal["planned", "reachable", "shown", "not shown"]
 Expense = Literal["nothing", "forward", "backward", "calls"]
@@ -106,6 +108,17 @@ def expense(preset: Preset) -> Expense:
     return "calls" if cost.calls else "backward" if cost.backward else "forward" if cost.forward else "nothing"
 
 
+def write_names(path: Path) -> None:
+    """Write the names of what scrimp itself registers into the catalogue's file."""
+    own = _by_paper([preset for preset in presets() if preset.method.__module__.startswith("scrimp.")])
+    lines = [paper.model_copy(update={"names": _names(own.get(paper.id, []))}).model_dump_json() for paper in papers()]
+    atomic_write(path, "\n".join(lines) + "\n")
+
+
+def _names(methods: Sequence[Preset]) -> tuple[str, ...]:
+    return tuple(f"{preset.family}/{preset.name}" for preset in methods)
+
+
 def _by_paper(known: Sequence[Preset]) -> dict[int, list[Preset]]:
     found: dict[int, list[Preset]] = defaultdict(list)
     for preset in known:
@@ -121,8 +134,12 @@ def _row(paper: Paper, methods: Sequence[Preset], tried: Sequence[Standing]) -> 
         status = "shown" if set(verdicts) == {"holds"} else "not shown"
     return Row(
         **paper.model_dump(exclude={"names"}), status=status,
-        names=tuple(f"{preset.family}/{preset.name}" for preset in methods),
+        names=_names(methods),
         needs=tuple(sorted({need for preset in methods for need in preset.method.needs})),
         costs=tuple(sorted({expense(preset) for preset in methods}, key=list(EXPENSES).index)),
         claims={one.name: one.verdict or "not tried" for one in tried},
         why=" ".join(one.why for one in tried if one.why))
+
+
+if __name__ == "__main__":
+    write_names(Path(__file__).with_name("catalogue.jsonl"))
