@@ -83,7 +83,7 @@ def count(number: int) -> str:
 
 def _scaled(number: float, base: int, units: tuple[str, ...]) -> str:
     power = 0
-    while abs(number) >= base - 0.5 and power < len(units) - 1:
+    while abs(number) >= 999.5 and power < len(units) - 1:
         number, power = number / base, power + 1
     decimals = 0 if power == 0 or abs(number) >= 99.95 else 1
     return f"{number:,.{decimals}f}{units[power]}"
