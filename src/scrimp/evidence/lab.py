@@ -189,23 +189,25 @@ class Lab:
 
     def language_model(self) -> nn.Module:
         """A decoder of 2.5 million parameters trained on all newsgroups but `unseen`; the same for all seeds."""
+        plan = {**_GENERAL, "steps": self.scale(_GENERAL["steps"], 20)}
 
         def make() -> nn.Module:
             own = Lab(0)
             texts = [text for domain in own.domains() if domain not in UNSEEN for text in own.texts(domain)]
-            blocks = own.blocks(texts, count=_GENERAL["steps"] * _GENERAL["batch_size"])
-            return own.tune(own.scratch(**_SHAPE), blocks, adapter="full", **_GENERAL)
+            blocks = own.blocks(texts, count=plan["steps"] * plan["batch_size"])
+            return own.tune(own.scratch(**_SHAPE), blocks, adapter="full", **plan)
 
-        return _kept("lab-language-model", [RECIPES, {**_SHAPE, **_GENERAL}, UNSEEN], Lab(0).scratch(**_SHAPE), make)
+        return _kept("lab-language-model", [RECIPES, {**_SHAPE, **plan}, UNSEEN], Lab(0).scratch(**_SHAPE), make)
 
     def expert(self, domain: str) -> nn.Module:
         """`language_model`, all of it tuned on one newsgroup; another one for each seed."""
+        plan = {**_EXPERT, "steps": self.scale(_EXPERT["steps"], 4)}
 
         def make() -> nn.Module:
             own = Lab(self.seed)
-            return own.tune(own.language_model(), own.blocks(own.texts(domain)), adapter="full", **_EXPERT)
+            return own.tune(self.language_model(), own.blocks(own.texts(domain)), adapter="full", **plan)
 
-        return _kept("lab-expert", [RECIPES, _SHAPE, _GENERAL, _EXPERT, domain, self.seed], self.language_model(), make)
+        return _kept("lab-expert", [RECIPES, _SHAPE, _GENERAL, plan, domain, self.seed], self.language_model(), make)
 
     # -- training and measuring ----------------------------------------------------------------------------------
 
