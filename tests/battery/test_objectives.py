@@ -20,7 +20,7 @@ from scrimp.core.registry import Preset, build, presets
 from scrimp.examples.batching import collate
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable
-from scrimp.tuning.objectives import Classify, Objective, TorchBatch
+from scrimp.tuning.objectives import Objective, TorchBatch
 from scrimp.tuning.trainer import TrainOptions, train
 
 pytestmark = pytest.mark.parametrize("preset", presets("objective"), ids=lambda p: p.name)
@@ -41,7 +41,7 @@ def rows(count: int = 4) -> list[Encoded]:
 def start(preset: Preset, causal_folder: Path, encoder_folder: Path) -> nn.Module:
     """A model that the objective is of, all of which moves."""
     model: Any
-    if issubclass(preset.method, Classify):
+    if preset.method.pooled:
         model = PooledClassifier(AutoModel.from_pretrained(encoder_folder, dtype=torch.float32), ("no", "yes"))
     else:
         model = AutoModelForCausalLM.from_pretrained(causal_folder, dtype=torch.float32)
