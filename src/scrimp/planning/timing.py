@@ -181,16 +181,17 @@ class Timing:
         asking_s = self.row_s * (self._tests + len(protocol.judged))
         training_s = self._tuned_s * sum(protocol.trainings(len(self._run.train)))
         kinds = {way.kind: way.name for way in self._ways}
-        rest_s, memory = self.closing_s + (_CHEAP_RUNGS_S if "control" in kinds else 0.0), None
+        rest_s, memory = (_CHEAP_RUNGS_S if "control" in kinds else 0.0), None
         found = {}
         for kind, slower, trained_s, least_s in (("untouched", 1.0, 0.0, 0.0),
                                                  ("adapted", _ADAPTED_OVER_BASE, training_s, self._least_s)):
             needed_s = slower * (asking_s + _RETENTION_S)
-            left_s = self._run.meter.remaining_s() - rest_s - needed_s
+            left_s = self._run.meter.remaining_s() - self.closing_s - rest_s - needed_s
             if kind in kinds and left_s > least_s and (kind != "adapted" or trained_s):
                 memory = self._tuned_memory if kind == "adapted" else None
                 found[kinds[kind]] = Forecast(wall_s=needed_s + min(trained_s, left_s), peak_memory=memory)
                 rest_s += found[kinds[kind]].wall_s
+        rest_s += self.closing_s if found else _CLOSING_S
         return {**found, WHOLE: Forecast(wall_s=self._run.meter.elapsed_s() + rest_s, peak_memory=memory)}
 
     def allowance(self, rows: Sequence[int], *, later_s: float) -> Budget:

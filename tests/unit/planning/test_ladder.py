@@ -105,6 +105,8 @@ def test_a_model_too_slow_for_the_budget_is_left_out_and_said(fit, monkeypatch):
     assert "its predictions would take about" in outcome.rungs[0].skipped
     assert "left for training" in outcome.rungs[-1].skipped
     assert outcome.best.kind == "control"
+    assert outcome.rungs[0].foreseen is outcome.rungs[-1].foreseen is None
+    assert outcome.foreseen.wall_s <= 18 + 8  # the controls' share is a guess
 
 
 def test_a_model_that_slows_down_is_stopped_in_the_middle(fit, monkeypatch):

@@ -20,8 +20,8 @@ def test_durations(seconds: float, told: str) -> None:
 
 
 @pytest.mark.parametrize(("amount", "told"), [
-    (0, "0 B"), (999, "999 B"), (1023, "1.0 KiB"), (1004 * 2**20, "1.0 GiB"), (9_786_112, "9.3 MiB"), (2**30 - 1, "1.0 GiB"),
-    (150 * 2**20, "150 MiB"), (5 * 2**50, "5,120 TiB"),
+    (0, "0 B"), (999, "999 B"), (1023, "1.0 KiB"), (1004 * 2**20, "1.0 GiB"), (9_786_112, "9.3 MiB"),
+    (2**30 - 1, "1.0 GiB"), (150 * 2**20, "150 MiB"), (5 * 2**50, "5,120 TiB"),
 ])
 def test_sizes(amount: int, told: str) -> None:
     assert numbers.size(amount) == told
