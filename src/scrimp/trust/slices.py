@@ -88,7 +88,7 @@ class Slices(Unlearning):
         """Rows of each slice of each shard: dealt by chance, whatever the rows hold."""
         if count < self.shards * self.slices:
             raise DataError(f"{count} rows cannot be dealt to {self.shards * self.slices} slices")
-        rows = np.random.default_rng(seed).permutation(count)
+        rows = np.random.default_rng([seed, self.shards, self.slices]).permutation(count)
         return [np.array_split(shard, self.slices) for shard in np.array_split(rows, self.shards)]
 
     def _orders(self) -> list[list[int]]:

@@ -1,0 +1,36 @@
+"""Exchanging pruned for kept weights mends a pruned model without training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scrimp.core.registry import build
+from scrimp.evidence import Lab, claim
+
+
+@claim(
+    papers=(24,),
+    says="At the same sparsity, and without a change of any weight that is kept, the embeddings of a sentence encoder pruned by "
+         "Wanda are nearer to those of the whole encoder after DSnoT has exchanged pruned for kept weights.",
+    holds_if=("apart: dsnot < wanda",),
+    arms={"dsnot": {"refine": "dsnot"}, "wanda": {"refine": "none"}},
+    methods=("compression/dsnot", "compression/wanda"),
+    minutes=3,
+)
+def dsnot(lab: Lab, *, refine: str) -> dict[str, float]:
+    from scrimp.examples.templates import Encoded
+    from scrimp.signals.embeddings import embed_texts
+
+    texts, _, test, _ = lab.classes("vader-films", per_class=lab.scale(24, 4), test=lab.scale(64, 8))
+    encoder = lab.minilm()
+    encoder.model.float()
+    read = encoder.tokenizer(texts, truncation=True, max_length=48)["input_ids"]
+
+    def directions() -> np.ndarray:
+        found = embed_texts(encoder, test, max_tokens=48)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    before = directions()
+    method = build("compression", "wanda", {"refine": refine, "sparsity": "60%", "cycles": lab.scale(10, 2)})
+    method.apply(encoder.model, [Encoded(ids, [True] * len(ids)) for ids in read])
+    return {"apart": 1 - float((before * directions()).sum(axis=1).mean())}
