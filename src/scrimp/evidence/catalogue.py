@@ -31,7 +31,9 @@ Expense = Literal["nothing", "forward", "backward", "calls"]
 EXPENSES: dict[str, str] = {
     "nothing": "arithmetic on weights or arrays", "forward": "passes forward only",
     "backward": "passes forward and backward", "calls": "a language model writes"}
-_TRAINS = {"adapter", "optimizer", "schedule", "clipping", "continual", "unlearning"}
+_BY_FAMILY: dict[str, Expense] = {  # where the cost is one of a model that is not at hand
+    **dict.fromkeys(("adapter", "optimizer", "schedule", "clipping", "continual", "unlearning"), "backward"),
+    **dict.fromkeys(("compression", "head"), "forward")}
 
 
 class Paper(Options):
@@ -99,8 +101,8 @@ def catalogue() -> list[Row]:
 
 def expense(preset: Preset) -> Expense:
     """What a method makes models do, from the cost that it declares."""
-    if preset.family in _TRAINS:
-        return "backward"
+    if preset.family in _BY_FAMILY:
+        return _BY_FAMILY[preset.family]
     declared = getattr(preset.method, "cost", None)
     if declared is None or len(inspect.signature(declared).parameters) > 1:
         return "nothing"
