@@ -134,7 +134,7 @@ class Timing:
         def probed() -> dict[str, Any]:
             few_s = _PROBED_SHARE_OF_TIME * run.meter.remaining_s()
             rows = few_s / (_TRAINED_OVER_ASKED * self.row_s) if self.row_s else math.inf
-            probe = tuned.probe(run.train, run.folder / "probing", run.meter, rows=rows)
+            probe = tuned.probe(run.train, run.folder / "parts" / "probing", run.meter, rows=rows)
             run.ledger.write("probe", **probe.model_dump())
             return probe.model_dump()
 
