@@ -15,7 +15,7 @@ from scrimp.serving.decoding import Combined
 DOMAIN = "rec.sport.hockey"
 SMALL = {"layers": 2, "width": 64, "heads": 2}
 PRETRAINING = {"steps": 500, "batch_size": 8, "learning_rate": 3e-3}
-TUNING = {"steps": 60, "batch_size": 8, "learning_rate": 1e-3}
+TUNING = {"steps": 100, "batch_size": 8, "learning_rate": 2e-3}
 
 
 @claim(
@@ -34,7 +34,7 @@ def proxy_tuning(lab: Lab, *, model: Literal["shifted", "large", "small"]) -> di
     before = lab.loss(large, held_out)
     if model == "large":
         return {"loss": before}
-    tuned = lab.tune(small(lab), lab.blocks(lab.texts(DOMAIN), count=480), adapter="full",
+    tuned = lab.tune(small(lab), lab.blocks(lab.texts(DOMAIN), count=800), adapter="full",
                      **{**TUNING, "steps": lab.scale(TUNING["steps"], 2)})
     if model == "small":
         return {"loss": lab.loss(tuned, held_out)}
