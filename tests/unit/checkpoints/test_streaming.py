@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import pickle
 import shutil
@@ -84,7 +83,6 @@ def test_no_more_than_a_few_tensors_are_held_at_once(tmp_path: Path) -> None:
             most = max(most, len(alive))
             yield f"w{i}", tensor
             del tensor
-            gc.collect()
 
     write_weights(tmp_path, made(), shard_bytes=1000)
     assert most <= 2
