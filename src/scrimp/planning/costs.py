@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from scrimp.examples.templates import Encoded
     from scrimp.tuning.plan import TunePlan
+    from scrimp.tuning.trainer import TrainOptions
 
-__all__ = ["Probe", "fits_memory", "probe_training"]
+__all__ = ["Probe", "fits_memory", "largest_batch", "probe_training"]
 
 _STEPS, _STEP_TOKENS = 3, 1000
 
@@ -31,7 +32,7 @@ class Probe(Options):
         tokens_per_s: trained tokens (forward, backward and optimizer step) a second.
         peak_memory: resident bytes at their highest.
         resting_memory: resident bytes with the model loaded and idle.
-        micro_tokens: padded tokens of a micro-batch in the probe.
+        micro_tokens: padded tokens of the largest micro-batch in the probe.
     """
 
     tokens_per_s: float
@@ -71,7 +72,12 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     seconds = max(counted[-1].seconds - warm_s, 1e-3)
     tokens = bill.tokens_backward * len(counted) / len(timed.curve)
     return Probe(tokens_per_s=tokens / seconds, peak_memory=bill.peak_memory, resting_memory=resting,
-                 micro_tokens=plan.options.micro_tokens)
+                 micro_tokens=largest_batch(plan.options, portion, rows=len(portion) // _STEPS))
+
+
+def largest_batch(options: TrainOptions, data: Sequence[Encoded], *, rows: int) -> int:
+    """Padded tokens that are computed at once, at most, with ``rows`` of ``data`` a step."""
+    return min(options.micro_tokens, rows * max(row.padded for row in data))
 
 
 def _portion(data: Sequence[Encoded], most: float) -> list[Encoded]:

@@ -18,7 +18,7 @@ from scrimp.core.ledger import Ledger
 from scrimp.examples import splits
 from scrimp.examples.records import Examples, Layout
 from scrimp.examples.templates import Template
-from scrimp.planning.costs import Probe, fits_memory, probe_training
+from scrimp.planning.costs import Probe, fits_memory, largest_batch, probe_training
 
 if TYPE_CHECKING:
     from torch import nn
@@ -231,6 +231,10 @@ class TunedRung(Rung):
     def step_tokens(self, train: Examples) -> float:
         """Tokens that one optimizer step trains on, on average."""
         return sum(row.tokens for row in self.base.encode(train)) / len(train) * self.plan.options.batch_size
+
+    def batch_tokens(self, train: Examples) -> int:
+        """Padded tokens that are computed at once, at most."""
+        return largest_batch(self.plan.options, self.base.encode(train), rows=self.plan.options.batch_size)
 
     def probe(self, train: Examples, folder: Path, meter: Meter, *, rows: float) -> Probe:
         """A moment of training on about so many rows; afterwards the base model is loaded anew."""

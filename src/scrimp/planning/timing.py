@@ -142,7 +142,7 @@ class Timing:
         tuned.fit_memory(probe, run.request.budget)
         self._tuned_s = probe.seconds(tuned.tokens(run.train)) / len(run.train)
         self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(run.train)))
-        self._tuned_memory = probe.peak_at(tuned.plan.options.micro_tokens)
+        self._tuned_memory = probe.peak_at(tuned.batch_tokens(run.train))
 
     def require(self, way: Rung, protocol: Protocol) -> None:
         """Raise a BudgetError if there is no time to ask the untouched model; a training's own is in `allowance`."""

@@ -41,7 +41,7 @@ def fit(tmp_path_factory, causal_folder, encoder_folder):
     """`scrimp.fit` on tiny models, each call in folders of its own unless ``into`` names one."""
     def run(data, into=None, **options):
         folder = into or tmp_path_factory.mktemp("fit")
-        given = {"model": str(causal_folder), "encoder": str(encoder_folder), "budget": "90s", **options}
+        given = {"model": str(causal_folder), "encoder": str(encoder_folder), "budget": "10m", **options}
         return scrimp.fit(data, out=folder / "run", workspace=folder / "space", **given)
 
     return run
@@ -68,7 +68,7 @@ def test_every_rung_is_tried_judged_and_billed(whole):
     assert lora.trainable > 0
     assert lora.retention.before != lora.retention.after
     assert {gain.over for gain in outcome.gains} == {rung.name for rung in outcome.rungs} - {outcome.winner}
-    assert outcome.bill.wall_s <= 90
+    assert outcome.bill.wall_s <= 600
 
 
 def test_cost_is_foreseen_and_told_beside_what_was_spent(whole):
@@ -77,7 +77,7 @@ def test_cost_is_foreseen_and_told_beside_what_was_spent(whole):
     assert words.foreseen is frozen.foreseen is untouched.foreseen.peak_memory is None
     assert 0.2 < lora.foreseen.peak_memory / lora.bill.peak_memory < 5
     assert outcome.foreseen.peak_memory == lora.foreseen.peak_memory
-    assert untouched.foreseen.wall_s + lora.foreseen.wall_s < outcome.foreseen.wall_s <= 90
+    assert untouched.foreseen.wall_s + lora.foreseen.wall_s < outcome.foreseen.wall_s <= 600
     assert "foreseen for lora" in capture(terminal.table(outcome))
     assert "What each way was foreseen to cost" in (folder / "run" / "report.html").read_text()
 
