@@ -158,10 +158,11 @@ class MethodPage(Options):
 
 
 def _docstring(method: type[Options]) -> tuple[str, dict[str, str]]:
-    """What a class says of itself, and what its ``Attributes`` section says of each option."""
-    text, _, section = inspect.cleandoc(method.__doc__ or "").partition("\nAttributes:\n")
-    entries = re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", section, re.MULTILINE)
-    return text.strip(), {name: " ".join(words.split()) for name, words in entries}
+    """What a class says of itself, and what its ``Attributes`` section and those of its bases say of options."""
+    parted = [inspect.cleandoc(cls.__doc__ or "").partition("\nAttributes:\n") for cls in method.__mro__]
+    entries = [entry for _, _, section in reversed(parted)
+               for entry in re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", section, re.MULTILINE)]
+    return parted[0][0].strip(), {name: " ".join(words.split()) for name, words in entries}
 
 
 def _calls(preset: Preset, options: tuple[OptionPage, ...]) -> dict[str, str]:
