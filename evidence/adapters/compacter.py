@@ -17,11 +17,10 @@ from scrimp.examples.templates import Encoded
     holds_if=("loss: compacter < bottleneck + 0.02", "loss: compacter < head",
               "parameters: compacter < 0.12 * bottleneck"),
     arms={name: {"adapter": name} for name in ("compacter", "bottleneck", "head")},
-    search={"learning_rate": (3e-3, 1e-2)}, tuned_for="loss", better="lower",
     methods=("adapter/compacter", "adapter/bottleneck", "adapter/head"),
     minutes=3,
 )
-def compacter(lab: Lab, *, adapter: str, learning_rate: float) -> dict[str, float]:
+def compacter(lab: Lab, *, adapter: str) -> dict[str, float]:
     texts, y, test_texts, test_y = lab.classes("20newsgroups", *lab.scale((40, 400), (1, 8)))
     tokenizer = lab.tokenizer()
 
@@ -32,7 +31,7 @@ def compacter(lab: Lab, *, adapter: str, learning_rate: float) -> dict[str, floa
 
     model = PooledClassifier(lab.language_model().get_decoder(), lab.domains(), seed=lab.seed)
     parameters = build("adapter", adapter).cost(model).parameters
-    tuned = lab.tune(model, rows(texts, y), adapter=adapter, objective="classify", learning_rate=learning_rate,
+    tuned = lab.tune(model, rows(texts, y), adapter=adapter, objective="classify", learning_rate=1e-2,
                      steps=lab.scale(80, 2))
     head = sum(value.numel() for value in model.head.parameters())
     return {"loss": lab.loss(tuned, rows(test_texts, test_y), objective="classify"), "parameters": parameters - head}
