@@ -39,6 +39,7 @@ _TIMED_ROWS = (0, 1, 3, 7, 15, 24)  # where portions begin and end: on a slow ma
 _TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion
 _TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is predicted
 _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
+_DOUBT = 1.5  # what is foreseen to take that many times what is left is not begun
 _CHEAP_RUNGS_S = 8.0
 
 
@@ -99,7 +100,7 @@ class Timing:
         return len(self._run.test) if self._run.test is not None else 0
 
     def _timed_row(self) -> float:
-        """The median of a few portions: the first is slow, and another may be disturbed."""
+        """The median of a few portions, as one may be disturbed; of the first, which warms up, if there is no other."""
         from scrimp.planning.rungs import asked
 
         few, predictor = few_rows(self._run.train, _TIMED_ROWS[-1], self._run.request.seed), asked(self._run.base)
@@ -111,9 +112,9 @@ class Timing:
                 with whole.part() as part:
                     predictor.predict(rows, meter=part)
                 seconds.append(part.bill().wall_s / len(rows))
-                if whole.elapsed_s() > enough_s:
+                if len(seconds) > 1 and whole.elapsed_s() > enough_s:
                     break
-        return median(seconds)
+        return median(seconds[1:] or seconds)
 
     def most_tests(self) -> float:
         """How many test rows the time allows the slowest model to predict."""
@@ -145,9 +146,13 @@ class Timing:
         self._tuned_memory = probe.peak_at(tuned.batch_tokens(run.train))
 
     def require(self, way: Rung, protocol: Protocol) -> None:
-        """Raise a BudgetError if there is no time to ask the untouched model; a training's own is in `allowance`."""
+        """Raise a BudgetError if there is no time to ask the untouched model; a training's own is in `allowance`.
+
+        A model that may just finish is begun: the first moments are easily disturbed, and a `Deadline` ends it in time.
+        """
         left = self._run.meter.remaining_s() - self.closing_s
-        if way.kind == "untouched" and (needed := self.row_s * (self._tests + len(protocol.judged))) > left:
+        needed = self.row_s * (self._tests + len(protocol.judged))
+        if way.kind == "untouched" and needed > _DOUBT * left:
             raise BudgetError(f"its predictions would take about {needed:.0f} s, {max(left, 0):.0f} s are left",
                               fix="declare a longer --budget")
 
