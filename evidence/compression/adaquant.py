@@ -8,8 +8,8 @@ from scrimp.evidence import Lab, claim
 
 @claim(
     papers=(84,),
-    says="A language model rounded to two bits a weight predicts better if the rounding of each layer was fitted to the layer's own "
-         "outputs on a few texts.",
+    says="A language model rounded to two bits a weight predicts better if the rounding of each layer was fitted to "
+         "the layer's own outputs on a few texts.",
     holds_if=("loss: fitted < nearest",),
     arms={"nearest": {"method": "rtn"}, "fitted": {"method": "adaquant"}},
     methods=("compression/adaquant", "compression/rtn"),

@@ -8,8 +8,8 @@ from scrimp.evidence import Lab, claim
 
 @claim(
     papers=(84,),
-    says="At two bits a weight on average, a language model rounded to the nearest values predicts better if an integer programme "
-         "gives out the bits among its layers than if all have as many.",
+    says="At two bits a weight on average, a language model rounded to the nearest values predicts better if an "
+         "integer programme gives out the bits among its layers than if all have as many.",
     holds_if=("loss: allocated < nearest",),
     arms={"nearest": {"method": "rtn"}, "allocated": {"method": "mixed-rtn"}},
     methods=("compression/mixed-rtn", "compression/rtn"),

@@ -10,8 +10,9 @@ from scrimp.evidence import Lab, claim
 
 @claim(
     papers=(24,),
-    says="At the same sparsity, and without a change of any weight that is kept, the embeddings of a sentence encoder pruned by "
-         "Wanda are nearer to those of the whole encoder after DSnoT has exchanged pruned for kept weights.",
+    says="At the same sparsity, and without a change of any weight that is kept, the embeddings of a sentence "
+         "encoder pruned by Wanda are nearer to those of the whole encoder after DSnoT has exchanged pruned for kept "
+         "weights.",
     holds_if=("apart: dsnot < wanda",),
     arms={"dsnot": {"refine": "dsnot"}, "wanda": {"refine": "none"}},
     methods=("compression/dsnot", "compression/wanda"),

@@ -12,16 +12,17 @@ from scrimp.evidence import Lab, claim
 
 @claim(
     papers=(20,),
-    says="Digits condensed by trajectory matching teach more than real ones: with one a class, if the early steps of experts are "
-         "matched, with twenty, if the late ones are; aligned with their number and softly labelled they teach more than those "
-         "of plain trajectory matching.",
+    says="Digits condensed by trajectory matching teach more than real ones: with one a class, if the early steps of "
+         "experts are matched, with twenty, if the late ones are; aligned with their number and softly labelled they "
+         "teach more than those of plain trajectory matching.",
     holds_if=("accuracy from 1: early > late", "accuracy from 20: late > early",
               "accuracy from 1: aligned > plain", "accuracy from 20: aligned > plain",
               "accuracy from 1: aligned > real", "accuracy from 20: aligned > real"),
-    arms={"aligned": {"name": "datm"}, "early": {"name": "datm", "stage": "early"}, "late": {"name": "datm", "stage": "late"},
-          "plain": {"name": "mtt"}, "real": {"name": "real-rows"}},
+    arms={"aligned": {"name": "datm"}, "early": {"name": "datm", "stage": "early"},
+          "late": {"name": "datm", "stage": "late"}, "plain": {"name": "mtt"}, "real": {"name": "real-rows"}},
     methods=("condensation/datm", "condensation/mtt", "condensation/real-rows"),
-    unequal="Real rows are not trained on before; those that are condensed take the same passes over the data among themselves.",
+    unequal="Real rows are not trained on before; those that are condensed take the same passes over the data among "
+            "themselves.",
     minutes=6,
 )
 def datm(lab: Lab, *, name: str, **options: str) -> dict[str, float]:

@@ -11,8 +11,8 @@ from scrimp.evidence import Lab, claim
 
 @claim(
     papers=(370,),
-    says="From nothing, on a thousand small images, with as many parameters and epochs, a compact convolutional transformer "
-         "tells digits apart better than a ViT-Lite of patches and a class token.",
+    says="From nothing, on a thousand small images, with as many parameters and epochs, a compact convolutional "
+         "transformer tells digits apart better than a ViT-Lite of patches and a class token.",
     holds_if=("accuracy: cct > vit-lite", "parameters: cct <= vit-lite + 500"),
     arms={"cct": {"name": "cct"}, "vit-lite": {"name": "vit-lite"}},
     search={"learning_rate": (4e-3, 8e-3)}, tuned_for="accuracy", better="higher",
@@ -26,7 +26,8 @@ def cct(lab: Lab, *, name: str, learning_rate: float) -> dict[str, float]:
     fitting = Fitting(steps=lab.scale(300, 4), batch_size=64, learning_rate=learning_rate)
     fit_classifier(model, halved(x), y, fitting, seed=lab.seed)
     lab.spent(backward=fitting.steps * fitting.batch_size)
-    return {"accuracy": accuracy(model, halved(test_x), test_y), "parameters": sum(p.numel() for p in model.parameters())}
+    return {"accuracy": accuracy(model, halved(test_x), test_y),
+            "parameters": sum(p.numel() for p in model.parameters())}
 
 
 def halved(images: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from scrimp.evidence import Lab, claim
 
 @claim(
     papers=(549,),
-    says="The mean log-probability of the least likely fifth of its tokens tells texts that a language model was tuned on from "
-         "others of the same kind, and at least as well as the loss does.",
+    says="The mean log-probability of the least likely fifth of its tokens tells texts that a language model was "
+         "tuned on from others of the same kind, and at least as well as the loss does.",
     holds_if=("auroc: min-k > 0.55", "auroc: min-k >= loss - 0.01"),
     arms={"min-k": {"name": "min-k"}, "loss": {"name": "loss"}},
     methods=("audit/min-k", "audit/loss"),
@@ -22,6 +22,7 @@ def min_k(lab: Lab, *, name: str) -> dict[str, float]:
 
     blocks = lab.blocks(lab.texts(lab.unseen[0]), length=64, count=lab.scale(128, 16))
     seen, others = blocks[::2], blocks[1::2]
-    model = lab.tune(lab.language_model(), seen, adapter="full", learning_rate=1e-3, epochs=lab.scale(4, 1), batch_size=16)
+    model = lab.tune(lab.language_model(), seen, adapter="full", learning_rate=1e-3, epochs=lab.scale(4, 1),
+                     batch_size=16)
     scores = build("audit", name).scores(model, [*seen, *others])
     return {"auroc": float(roc_auc_score(np.arange(len(scores)) < len(seen), scores))}

@@ -11,24 +11,23 @@ from scrimp.domains.vision import Fitting, fit_classifier
 from scrimp.evidence import Lab, claim
 from scrimp.trust import Forgetful
 
-_LATER = (4, 8)  # deletions
+_LATER = (8, 16)  # deletions
 
 
 @claim(
     papers=(445,),
-    says="After the same random deletions and without any training anew, sharded models whose slices trained layers of their own, "
-         "in several orders, are more accurate than sharded models that lose a shard for each; and they are to the bit those "
-         "that never saw what was deleted.",
-    holds_if=("accuracy after 4: s3t > sisa", "accuracy after 8: s3t > sisa", "differences: s3t <= 0"),
+    says="After the same random deletions and without any training anew, sharded models whose slices trained layers "
+         "of their own, in several orders, are more accurate than sharded models that lose a shard for each; and "
+         "they are to the bit those that never saw what was deleted.",
+    holds_if=("accuracy after 8: s3t > sisa", "accuracy after 16: s3t > sisa", "differences: s3t <= 0"),
     arms={"s3t": {"name": "s3t", "options": {"shards": 4, "slices": 4, "orders": 4, "rank": 8, "steps": 40}},
           "sisa": {"name": "sisa", "options": {"shards": 4, "rank": 8, "steps": 640}}},
-    search={"learning_rate": (1e-2, 3e-2)}, tuned_for="accuracy before", better="higher",
     methods=("unlearning/s3t", "unlearning/sisa"),
     minutes=4,
 )
-def s3t(lab: Lab, *, name: str, options: dict[str, int], learning_rate: float) -> dict[str, float]:
+def s3t(lab: Lab, *, name: str, options: dict[str, int]) -> dict[str, float]:
     x, y, test_x, test_y = lab.digits(lab.scale(1100, 300), lab.scale(697, 64))
-    method = build("unlearning", name, options | {"learning_rate": learning_rate} | lab.scale({}, {"steps": 2}))
+    method = build("unlearning", name, options | {"learning_rate": 3e-2} | lab.scale({}, {"steps": 2}))
     base = fit_classifier(network(lab.seed), x[:100], y[:100], Fitting(steps=lab.scale(200, 2)), seed=lab.seed)
     x, y = x[100:], y[100:]
     fitted = method.fit(base, x, y, seed=lab.seed)
@@ -49,8 +48,8 @@ def network(seed: int) -> nn.Module:
     """Four hidden layers; it begins with what a hundred public rows teach."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64),
-                             nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(),
+                             nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
 def right(fitted: Forgetful, x: np.ndarray, y: np.ndarray) -> float:

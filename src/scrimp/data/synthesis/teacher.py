@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -51,13 +53,12 @@ class Teacher(Writer):
         order = np.random.default_rng(seed).permutation(len(seeds)).tolist()
         asked = [order[i % len(order)] for i in range(count)]
         answers = llm([_prompt(seeds[row], seeds, number) for number, row in enumerate(asked)])
-        rows, sources, known = [], [], [input_text(row) for row in seeds.rows]
+        rows, sources, known = [], [], _Known(seeds, self.novelty)
         for row, answer in zip(asked, answers, strict=True):
             made = _parsed(answer, seeds)
-            if made is not None and not _alike(input_text(made), known, self.novelty):
+            if made is not None and known.adds(input_text(made)):
                 rows.append(made)
                 sources.append(f"{seeds.sources[row]} (written)")
-                known.append(input_text(made))
         lost = count - len(rows)
         notes = (f"{lost} of {count} answers of the teacher were no example, or nothing new",) if lost else ()
         return Examples(tuple(rows), seeds.layout, tuple(sources), "written by the teacher", notes)
@@ -114,18 +115,44 @@ def _right(row: Mapping[str, Any], answer: str) -> bool:
     return normal(str(answer)) == normal(str(row.get("label", row.get("completion"))))
 
 
-def _alike(text: str, known: Sequence[str], most: float) -> bool:
-    """Whether the longest common subsequence of words with any known text is too large a part of both (ROUGE-L)."""
-    from rouge_score.rouge_scorer import RougeScorer
+class _Known:
+    """Texts, and whether another one is new beside them.
 
-    scorer = RougeScorer(["rougeL"])
-    return any(normal(text) == normal(other) or scorer.score(other, text)["rougeL"].fmeasure > most for other in known)
+    Two are alike if they are the same, or if the longest common subsequence of their words is too large a part of both
+    (ROUGE-L). It is never longer than the words that they share, so that most pairs need not be compared.
+    """
+
+    def __init__(self, examples: Examples, most: float) -> None:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        self._scorer, self._most = RougeScorer(["rougeL"]), most
+        self._texts: dict[str, Counter[str]] = {}
+        for row in examples.rows:
+            self._texts[normal(input_text(row))] = _words(input_text(row))
+
+    def adds(self, text: str) -> bool:
+        """Whether the text is new; then it is known."""
+        words = _words(text)
+        if normal(text) in self._texts:
+            return False
+        if self._most < 1 and any(self._near(text, words, *other) for other in self._texts.items()):
+            return False
+        self._texts[normal(text)] = words
+        return True
+
+    def _near(self, text: str, words: Counter[str], other: str, others: Counter[str]) -> bool:
+        bound = 2 * (words & others).total() / max(1, words.total() + others.total())
+        return bound > self._most and self._scorer.score(other, text)["rougeL"].fmeasure > self._most
+
+
+def _words(text: str) -> Counter[str]:
+    return Counter(re.findall(r"[a-z0-9]+", normal(text)))
 
 
 def _unlike(new: Examples, known: Examples, most: float) -> Examples:
     """Those of ``new`` that are not too like what is known."""
-    texts = [input_text(row) for row in known.rows]
-    return new.subset(i for i, row in enumerate(new.rows) if not _alike(input_text(row), texts, most))
+    texts = _Known(known, most)
+    return new.subset(i for i, row in enumerate(new.rows) if texts.adds(input_text(row)))
 
 
 def _together(first: Examples, second: Examples) -> Examples:
