@@ -35,13 +35,12 @@ class PromptTuning(Adapter):
 
     def move(self, model: Any) -> nn.Module:
         from peft import PromptTuningConfig
-        from peft.utils.other import _prepare_prompt_learning_config
 
         from scrimp.checkpoints.prompts import Prompted
 
         config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.vectors, prompt_tuning_init="RANDOM")
         first = self._first(_table(model))
-        prompted: Any = Prompted(model, _prepare_prompt_learning_config(config, model.config))
+        prompted: Any = Prompted(model, config)
         prompted.prompt_encoder["default"].embedding.weight.data.copy_(first)
         return prompted
 
