@@ -23,7 +23,8 @@ def test_naive_bayes_is_that_of_scikit_learn_where_nothing_is_shrunk():
     features, labels = rows(3000)
     fitted = build("head", "naive-bayes", {"prior": 1e-6}).fit(features, labels, classes=3)
     wanted = GaussianNB(var_smoothing=0).fit(features.astype(np.float64), labels).predict_log_proba(features)
-    np.testing.assert_allclose(fitted.log_probabilities(features), wanted, rtol=3e-3, atol=0.01)  # it divides by n, we by n - 1
+    # scikit-learn divides a variance by n, we by n - 1
+    np.testing.assert_allclose(fitted.log_probabilities(features), wanted, rtol=3e-3, atol=0.01)
 
 
 @pytest.mark.parametrize(("name", "shared"), [("diagonal-lda", True), ("naive-bayes", False)])
