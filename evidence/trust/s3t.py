@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -32,16 +34,23 @@ def s3t(lab: Lab, *, name: str, options: dict[str, int]) -> dict[str, float]:
     x, y = x[100:], y[100:]
     fitted = method.fit(base, x, y, seed=lab.seed)
     lab.spent(backward=method.shards * method.orders * method.slices * method.steps * method.batch_size)
-    gone = np.random.default_rng([lab.seed, 1]).permutation(len(x))[:max(_LATER)]
-    found = {"accuracy before": right(fitted, test_x, test_y)}
+    found, draws = {"accuracy before": right(fitted, test_x, test_y)}, np.random.default_rng([lab.seed, 1])
+    sets = [draws.permutation(len(x))[:max(_LATER)] for _ in range(lab.scale(30, 2))]
     for count in _LATER:
-        fitted.forget(gone[:count])
-        found[f"accuracy after {count}"] = right(fitted, test_x, test_y)
+        left = [right(without(fitted, gone[:count]), test_x, test_y) for gone in sets]
+        found[f"accuracy after {count}"] = float(np.mean(left))
+    gone = sets[0]
     x[gone], y[gone] = 1 - x[gone], (y[gone] + 1) % 10
-    other = method.fit(base, x, y, seed=lab.seed)
-    other.forget(gone)
-    differences = fitted.log_probabilities(test_x) != other.log_probabilities(test_x)
+    other = without(method.fit(base, x, y, seed=lab.seed), gone)
+    differences = without(fitted, gone).log_probabilities(test_x) != other.log_probabilities(test_x)
     return {**found, "differences": float(differences.sum())}
+
+
+def without(fitted: Forgetful, rows: np.ndarray) -> Forgetful:
+    """A copy that has forgotten these rows."""
+    made = copy.deepcopy(fitted)
+    made.forget(rows)
+    return made
 
 
 def network(seed: int) -> nn.Module:
