@@ -17,14 +17,25 @@ __all__ = ["Claim", "Lab", "claim"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__signature__":
+        return _verb().__signature__
     if name not in __all__:
         raise AttributeError(f"module 'scrimp.evidence' has no attribute '{name}'")
     return getattr(import_module("scrimp.evidence.lab" if name == "Lab" else "scrimp.evidence.claims"), name)
 
 
+def _verb() -> Any:
+    return import_module("scrimp.verbs.functions").evidence
+
+
 class _Room(ModuleType):
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        """That of the verb: this is what ``help`` shows."""
+        return _verb().__doc__
+
     def __call__(self, *given: Any, **options: Any) -> Any:
-        return import_module("scrimp.verbs.functions").evidence(*given, **options)
+        return _verb()(*given, **options)
 
 
 sys.modules[__name__].__class__ = _Room
