@@ -60,3 +60,10 @@ def test_the_preset_of_the_contributing_page_is_all_that_it_takes() -> None:
 def test_what_does_not_hold_has_its_reason_written() -> None:
     bare = [one.name for one in catalogue.standings() if one.verdict not in (None, "holds") and not one.why]
     assert not bare, f"write evidence/<family>/<name>.md for {bare}"
+
+
+def test_every_method_of_scrimp_has_its_page_in_the_documentation() -> None:
+    own = {f"{p.family}/{p.name}" for p in presets() if p.method.__module__.startswith("scrimp.")}
+    pages = {str(path.relative_to(ROOT / "docs/methods").with_suffix("")) for path in
+             (ROOT / "docs/methods").glob("*/*.md")}
+    assert pages == own, "make docs"
