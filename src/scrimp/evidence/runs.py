@@ -105,7 +105,7 @@ def try_claim(claim: Claim, pool: Pool, *, seeds: Sequence[int] = SEEDS,
         raise GuardError(f"seeds {_SEARCH_SEEDS} choose the options, and cannot be reported", where=claim.name)
     mark, before = digest(claim), pool.seconds
     searched = {} if chosen else _searched(claim, pool, mark)
-    points = {arm: _best(claim, arm, searched[arm]) for arm in searched} if searched else dict(chosen or {})
+    points = chosen or {arm: _best(claim, arm, tried) for arm, tried in searched.items()}
     units = [Unit(claim.path, mark, arm, points[arm], seed, False) for arm in claim.declared.arms for seed in seeds]
     given = pool.run(f"{claim.name}: seeds", units)
     spent = {(unit.arm, unit.seed): one for unit, one in zip(units, given, strict=True)}
@@ -117,7 +117,7 @@ def try_claim(claim: Claim, pool: Pool, *, seeds: Sequence[int] = SEEDS,
     return Result(
         name=claim.name, family=claim.family, papers=claim.declared.papers, says=claim.declared.says,
         unequal=claim.declared.unequal, verdict=overall(findings), findings=findings, arms=arms, seeds=tuple(seeds),
-        search_seeds=_SEARCH_SEEDS if searched else (), digest=mark, versions=_versions(),
+        search_seeds=_SEARCH_SEEDS if any(searched.values()) else (), digest=mark, versions=_versions(),
         seconds=pool.seconds - before,
         machine=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
 

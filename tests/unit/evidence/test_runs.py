@@ -24,6 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (found / "toys" / "shifted.py").read_text()
     (found / "toys" / "unequal.py").write_text(
         text.replace("def shifted", "def unequal").replace("lab.scale(100, 10)", "int(100 + 10 * shift)"))
+    (found / "toys" / "bare.py").write_text(
+        text.replace("def shifted", "def bare").replace(", noise: float)", ", noise: float = 0.01)")
+        .replace('    search={"noise": (0.5, 0.01, 0.2)},\n    tuned_for="error", better="lower",\n', ""))
     return found
 
 
@@ -50,6 +53,11 @@ def test_a_claim_is_searched_tried_judged_and_kept(folder: Path, pool: Pool, tmp
     again = try_claim(claim, pool)
     assert again.findings == result.findings
     assert {path.name for path in cache().root.glob("evidence-*")} == units
+
+
+def test_a_claim_without_a_search_says_that_nothing_was_searched(folder: Path, pool: Pool) -> None:
+    result = try_claim(claims.find("bare", folder), pool)
+    assert result.search_seeds == () and all(not arm.searched for arm in result.arms.values())
 
 
 def test_a_replay_uses_the_options_that_were_chosen(folder: Path, pool: Pool) -> None:
@@ -105,7 +113,7 @@ def test_the_verb_runs_keeps_replays_lists_and_draws(folder: Path, pool: Pool, t
     assert {str(p.relative_to(folder)) for p in folder.rglob("*.json")} == {
         "results/shifted.json", "results/replays/shifted.json"}
     listed = {one.name: one.verdict for one in scrimp.evidence("table")}
-    assert listed == {"shifted": "holds", "unequal": None}
+    assert listed == {"bare": None, "shifted": "holds", "unequal": None}
     scrimp.evidence("page", out=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "value: shifted &gt; plain" in page and "<svg" in page and "not tried" in page
