@@ -36,7 +36,7 @@ class Pruning(Compression):
     al. 2024, "Dynamic Sparse No Training: Training-Free Fine-tuning for Sparse LLMs".
 
     Attributes:
-        sparsity: share of the weights that are pruned; with an N:M pattern it follows from that.
+        sparsity: share of the weights that are pruned; half if left out. An N:M pattern has its own.
         score: what a weight is worth: "magnitude" or "wanda".
         pattern: "unstructured", or "N:M" such as 2:4, where of each M neighbours in a row at most N are kept.
         refine: "none" or "dsnot".
@@ -44,7 +44,7 @@ class Pruning(Compression):
         tolerance: the error at which a row is good enough.
     """
 
-    sparsity: Fraction = 0.5
+    sparsity: Fraction | None = None
     score: Literal["magnitude", "wanda"] = "wanda"
     pattern: str = Field(default="unstructured", pattern=r"^(unstructured|[1-9]\d?:[1-9]\d?)$")
     refine: Literal["none", "dsnot"] = "none"
@@ -54,7 +54,7 @@ class Pruning(Compression):
     @model_validator(mode="after")
     def _one_share(self) -> Self:
         if self.pattern != "unstructured":
-            if "sparsity" in self.model_fields_set:
+            if self.sparsity is not None:
                 raise ValueError("give 'sparsity' or an N:M 'pattern', not both")
             kept, of = map(int, self.pattern.split(":"))
             if kept >= of:
@@ -90,7 +90,7 @@ class Pruning(Compression):
     def _kept_of(self, group: int) -> int:
         if self.pattern != "unstructured":
             return int(self.pattern.split(":")[0])
-        return group - round(group * self.sparsity)
+        return group - round(group * (0.5 if self.sparsity is None else self.sparsity))
 
 
 def _best(worth: torch.Tensor, kept: int, group: int) -> torch.Tensor:
