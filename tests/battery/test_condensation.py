@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scrimp.core.errors import DataError, OptionError
+from scrimp.core.errors import DataError
 from scrimp.core.registry import Preset, presets
 from scrimp.data.condensation import Condensed
 
@@ -22,11 +22,6 @@ def data(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 def made(preset: Preset, per_class: int = 2, seed: int = 0) -> Condensed:
     return preset.build().condense(*data(), per_class, seed=seed)
-
-
-def test_an_unknown_option_is_refused(preset: Preset) -> None:
-    with pytest.raises(OptionError, match="no_such_option"):
-        preset.build({"no_such_option": 1})
 
 
 @pytest.mark.parametrize("per_class", [1, 4])

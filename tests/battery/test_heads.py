@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from scrimp.core.errors import DataError, OptionError
-from scrimp.core.registry import Preset, build, presets
+from scrimp.core.errors import DataError
+from scrimp.core.registry import Preset, presets
 
 pytestmark = pytest.mark.parametrize("preset", presets("head"), ids=lambda p: p.name)
 
@@ -20,12 +20,6 @@ def blobs(rows: int = 90, classes: int = 3, width: int = 6, seed: int = 0) -> tu
     rng = np.random.default_rng(seed)
     labels = np.arange(rows) % classes
     return (2 * np.eye(classes, width)[labels] + 0.4 * rng.normal(size=(rows, width))).astype(np.float32), labels
-
-
-def test_an_unknown_option_is_refused_with_the_nearest(preset: Preset) -> None:
-    known = next(iter(preset.method.model_fields))
-    with pytest.raises(OptionError, match=f"did you mean '{known}'"):
-        preset.build({known + "x": 1})
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -78,11 +72,6 @@ def test_what_it_learned_is_saved_and_read_to_the_bit(preset: Preset, tmp_path: 
 def test_its_cost_is_what_it_says(preset: Preset, classes: int, width: int) -> None:
     fitted = preset.build().fit(*blobs(classes=classes, width=width), classes=classes)
     assert sum(array.size for array in fitted.arrays().values()) == preset.build().cost(width, classes).parameters
-
-
-def test_its_options_make_it_again(preset: Preset) -> None:
-    made = preset.build()
-    assert build("head", preset.name, made.model_dump(mode="json")) == made
 
 
 @pytest.mark.parametrize(("features", "labels", "said"), [

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from scrimp.core.errors import OptionError
-from scrimp.core.registry import Preset, build, presets
+from scrimp.core.registry import Preset, presets
 from scrimp.tuning.meta import Episode, InContextTuning, Reader
 
 pytestmark = pytest.mark.parametrize("preset", presets("meta"), ids=lambda p: p.name)
@@ -92,17 +91,6 @@ def tasks(preset: Preset) -> Any:
 
 def bits(model: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
-
-
-def test_an_unknown_option_is_refused_with_the_nearest(preset: Preset) -> None:
-    known = next(iter(preset.method.model_fields))
-    with pytest.raises(OptionError, match=f"did you mean '{known}'"):
-        preset.build({known + "x": 1})
-
-
-def test_its_options_make_it_again(preset: Preset) -> None:
-    made = preset.build()
-    assert build("meta", preset.name, made.model_dump(mode="json")) == made
 
 
 def test_it_predicts_after_learning_and_leaves_no_trace(method: Any, model: nn.Module, tasks: Any) -> None:

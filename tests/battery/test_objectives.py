@@ -15,7 +15,6 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from scrimp.checkpoints.heads import PooledClassifier
 from scrimp.core.budget import Meter
-from scrimp.core.errors import OptionError
 from scrimp.core.registry import Preset, build, presets
 from scrimp.examples.batching import collate
 from scrimp.examples.templates import Encoded
@@ -59,17 +58,6 @@ def batch_of(data: list[Encoded]) -> TorchBatch:
 def gradient(model: nn.Module, total: torch.Tensor) -> torch.Tensor:
     found = torch.autograd.grad(total, list(trainable(model).values()), allow_unused=True)
     return torch.cat([g.flatten() for g in found if g is not None])
-
-
-def test_an_unknown_option_is_refused_with_the_nearest(preset: Preset) -> None:
-    known = next(iter(preset.method.model_fields))
-    with pytest.raises(OptionError, match=f"did you mean '{known}'"):
-        preset.build({known + "x": 1})
-
-
-def test_its_options_make_it_again(preset: Preset) -> None:
-    made = preset.build()
-    assert build("objective", preset.name, made.model_dump(mode="json")) == made
 
 
 def test_a_batch_is_the_sum_of_its_examples(preset: Preset, start: nn.Module) -> None:

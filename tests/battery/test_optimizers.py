@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from scrimp.core import interrupts
 from scrimp.core.budget import Meter
-from scrimp.core.errors import OptionError, Stopped
+from scrimp.core.errors import Stopped
 from scrimp.core.registry import Preset, presets
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable, trainable_state
@@ -29,14 +28,6 @@ of_schedules = pytest.mark.parametrize("preset", presets("schedule"), ids=lambda
 of_clippings = pytest.mark.parametrize("preset", presets("clipping"), ids=lambda p: p.name)
 of_all = pytest.mark.parametrize("preset", [p for f in ("optimizer", "schedule", "clipping") for p in presets(f)],
                                  ids=lambda p: p.name)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Runs:
@@ -75,13 +66,6 @@ def runs(tmp_path: Path, deep: Path) -> Runs:
 def same(one: nn.Module, other: nn.Module) -> bool:
     states = trainable_state(one), trainable_state(other)
     return states[0].keys() == states[1].keys() and all(torch.equal(states[0][n], states[1][n]) for n in states[0])
-
-
-@of_all
-def test_an_unknown_option_is_refused_with_the_nearest(preset: Preset) -> None:
-    known = next(iter(preset.method.model_fields))
-    with pytest.raises(OptionError, match=f"did you mean '{known}'"):
-        preset.build({known + "x": 1})
 
 
 @of_all

@@ -8,7 +8,6 @@ import torch
 
 from scrimp.checkpoints.loading import resolve
 from scrimp.core.budget import Meter
-from scrimp.core.errors import OptionError
 from scrimp.core.registry import Preset, presets
 from scrimp.data.selection import Selection
 from scrimp.examples.formats import read
@@ -31,11 +30,6 @@ def select(preset: Preset, encoder_folder):
         signals = Signals(resolve(encoder_folder), meter=meter)
         return preset.build().select(rows, keep, signals=signals, target=pool(4), seed=seed)
     return ask
-
-
-def test_an_unknown_option_is_refused(preset: Preset) -> None:
-    with pytest.raises(OptionError, match="no_such_option"):
-        preset.build({"no_such_option": 1})
 
 
 @pytest.mark.parametrize("keep", [0, 1, 5, 17])

@@ -34,12 +34,6 @@ class Teacher:
                 for i, prompt in enumerate(prompts) for shown in re.findall(r"^\{.*\}$", prompt, re.MULTILINE)]
 
 
-def test_an_unknown_option_is_refused_with_the_nearest(preset: Preset) -> None:
-    known = next(iter(preset.method.model_fields))
-    with pytest.raises(OptionError, match=f"did you mean '{known}'"):
-        preset.build({known + "x": 1})
-
-
 @pytest.mark.parametrize("count", [0, 1, 5, 20])
 def test_it_writes_as_many_as_were_asked_for_in_the_layout_of_the_seeds(preset: Preset, count: int) -> None:
     found = preset.build().write(seeds(), count, llm=Teacher())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scrimp.core.errors import ModelError, OptionError
+from scrimp.core.errors import ModelError
 from scrimp.core.registry import Preset, presets
 
 pytestmark = pytest.mark.parametrize("preset", presets("vocabulary"), ids=lambda p: p.name)
@@ -19,11 +19,6 @@ EMBEDDINGS = torch.randn(32, 8, generator=CHANCE) * 0.3 + 0.1
 
 def made(preset: Preset, dtype: torch.dtype = torch.float32, seed: int = 0, **options: object) -> torch.Tensor:
     return preset.build(options).apply(EMBEDDINGS.to(dtype), SOURCE, TARGET, vectors=VECTORS, seed=seed)
-
-
-def test_an_unknown_option_is_refused_with_the_nearest(preset: Preset) -> None:
-    with pytest.raises(OptionError, match="did you mean 'shared'"):
-        preset.build({"shard": ()})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
