@@ -84,6 +84,8 @@ def evidence(claim: Standing) -> str:
         lines.append("\n".join(["| inequality | effect | 95 % interval | detectable | |", "|---|--:|---|--:|---|", *(
             f"| {_cell(f.inequality)} | {f.effect:.3g} | {f.low:.3g} to {f.high:.3g} | {f.detectable:.2g} "
             f"| {f.verdict} |" for f in claim.findings)]))
+    if claim.replayed is not None:
+        lines.append(f"Replayed with other seeds: {'the same' if claim.replayed else 'not the same'} signs.")
     return "\n\n".join([*lines, *([claim.why] if claim.why else [])])
 
 

@@ -186,13 +186,14 @@ def _tried(request: Evidence, standings: Sequence[Standing]) -> None:
     if request.action == "page":
         print(request.out)
         return
-    table = Table("claim", "family", "papers", "verdict", "effects and 95 % intervals", "minutes", box=None,
-                  pad_edge=False)
+    table = Table("claim", "family", "papers", "verdict", "replay", "effects and 95 % intervals", "minutes",
+                  box=None, pad_edge=False)
+    signs = {True: "same signs", False: "other signs", None: "-"}
     for one in standings:
         effects = "\n".join(f"{f.inequality}   {f.effect:.3g} [{f.low:.3g}, {f.high:.3g}]" for f in one.findings)
         verdict = (one.verdict or "not tried") + (" (stale)" if one.stale else "")
-        table.add_row(one.name, one.family, ", ".join(map(str, one.papers)), verdict, escape(effects),
-                      f"{one.seconds / 60:.1f}")
+        table.add_row(one.name, one.family, ", ".join(map(str, one.papers)), verdict, signs[one.replayed],
+                      escape(effects), f"{one.seconds / 60:.1f}")
     _draw(table)
 
 

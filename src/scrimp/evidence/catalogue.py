@@ -18,8 +18,9 @@ from typing import Literal
 from scrimp.core.options import Options
 from scrimp.core.registry import Cost, Preset, presets
 from scrimp.core.workspace import atomic_write
-from scrimp.evidence.claims import Claim, all_claims, claims_folder
-from scrimp.evidence.results import Standing, load_results, standing
+from scrimp.evidence import results
+from scrimp.evidence.claims import Claim, all_claims
+from scrimp.evidence.results import Standing
 
 __all__ = ["EXPENSES", "Expense", "Paper", "Row", "Status", "catalogue", "expense", "papers", "standings",
            "tried", "write_names"]
@@ -79,14 +80,12 @@ def _claims() -> list[Claim]:
 
 def standings() -> list[Standing]:
     """Every claim, with its result."""
-    results = load_results(claims_folder())
-    return [standing(claim, results.get(claim.name)) for claim in _claims()]
+    return results.standings(_claims())
 
 
 def tried(method: str) -> list[Standing]:
     """The claims that try a method, given as ``family/name``."""
-    results = load_results(claims_folder())
-    return [standing(claim, results.get(claim.name)) for claim in _claims() if method in claim.declared.methods]
+    return results.standings(claim for claim in _claims() if method in claim.declared.methods)
 
 
 def catalogue() -> list[Row]:

@@ -16,7 +16,7 @@ from scrimp.core.workspace import atomic_write, fingerprint
 from scrimp.evidence.claims import Claim
 from scrimp.evidence.verdicts import Finding, Verdict
 
-__all__ = ["ArmResult", "Result", "Standing", "digest", "load_results", "results_folder", "standing"]
+__all__ = ["ArmResult", "Result", "Standing", "digest", "kept_in", "standing", "standings"]
 
 
 class Tried(Options):
@@ -95,26 +95,23 @@ class Result(Options):
         return cls.parse(given, where=str(path))
 
 
-def results_folder(claims: Path) -> Path:
-    """Where the results of the claims in a folder are kept."""
-    return claims / "results"
-
-
-def load_results(claims: Path) -> dict[str, Result]:
-    """All results, by the claim's name."""
-    return {path.stem: Result.load(path) for path in sorted(results_folder(claims).glob("*.json"))}
+def kept_in(claim: Claim, *, replay: bool = False) -> Path:
+    """The file of a claim's result, or of its replay with other seeds."""
+    folder = claim.path.parents[1] / "results"
+    return (folder / "replays" if replay else folder) / f"{claim.name}.json"
 
 
 def digest(claim: Claim) -> str:
-    """Of what decides the result: the claim's code, that of its methods, and the numerics version.
+    """Of what decides the result: the claim's code, that of its methods, the lab's models and the numerics version.
 
     Comments and docstrings are no part of it: rewording makes nothing stale.
     """
+    from scrimp.evidence.lab import RECIPES
     from scrimp.planning.ladder import NUMERICS
 
     methods = [lookup(*name.split("/", 1)) for name in claim.declared.methods]
     files = sorted({claim.path, *(file for preset in methods for file in _files(preset.method))})
-    return fingerprint({"numerics": NUMERICS, "code": [_code(file) for file in files],
+    return fingerprint({"numerics": NUMERICS, "lab": RECIPES, "code": [_code(file) for file in files],
                         "presets": [[p.name, dict(p.options)] for p in methods]})[:16]
 
 
@@ -144,6 +141,7 @@ class Standing(Options):
         findings: of its inequalities.
         seconds: processor time that it took.
         seeds: that were reported.
+        replayed: whether other seeds gave every effect the same sign; None without a replay of the same code.
         why: where it does not hold, what is written on it.
     """
 
@@ -156,10 +154,17 @@ class Standing(Options):
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
     seeds: tuple[int, ...] = ()
+    replayed: bool | None = None
     why: str = ""
 
 
-def standing(claim: Claim, result: Result | None) -> Standing:
+def standings(claims: Iterable[Claim]) -> list[Standing]:
+    """Where these claims stand, by the results that are kept."""
+    return [standing(claim, *(Result.load(path) if path.exists() else None
+                              for path in (kept_in(claim), kept_in(claim, replay=True)))) for claim in claims]
+
+
+def standing(claim: Claim, result: Result | None, replay: Result | None = None) -> Standing:
     """The standing of a claim with this result."""
     told = Standing(name=claim.name, family=claim.family, papers=claim.declared.papers, says=claim.declared.says)
     if result is None:
@@ -167,4 +172,11 @@ def standing(claim: Claim, result: Result | None) -> Standing:
     why = claim.note.read_text(encoding="utf-8").strip() if result.verdict != "holds" and claim.note.exists() else ""
     return told.model_copy(update={
         "verdict": result.verdict, "stale": result.digest != digest(claim), "findings": result.findings,
-        "seconds": result.seconds, "seeds": result.seeds, "why": why})
+        "seconds": result.seconds, "seeds": result.seeds, "replayed": _keeps_sign(result, replay), "why": why})
+
+
+def _keeps_sign(result: Result, replay: Result | None) -> bool | None:
+    if replay is None or replay.digest != result.digest:
+        return None
+    return all(now.effect * then.effect > 0 or now.effect == then.effect
+               for now, then in zip(replay.findings, result.findings, strict=True))

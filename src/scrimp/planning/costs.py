@@ -76,8 +76,9 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
 
 
 def largest_batch(options: TrainOptions, data: Sequence[Encoded], *, rows: int) -> int:
-    """Padded tokens that are computed at once, at most, with ``rows`` of ``data`` a step."""
-    return min(options.micro_tokens, rows * max(row.padded for row in data))
+    """Padded tokens that are computed at once, at most, with ``rows`` of ``data`` a step; a row is never cut."""
+    longest = max(row.padded for row in data)
+    return max(longest, min(options.micro_tokens, rows * longest))
 
 
 def _portion(data: Sequence[Encoded], most: float) -> list[Encoded]:
@@ -89,22 +90,22 @@ def _portion(data: Sequence[Encoded], most: float) -> list[Encoded]:
     return [typical[i * len(typical) // count] for i in range(count)]
 
 
-def fits_memory(probe: Probe, plan: TunePlan, budget: Budget) -> TunePlan:
-    """``plan`` with micro-batches small enough for the declared memory.
+def fits_memory(probe: Probe, plan: TunePlan, budget: Budget, *, longest: int) -> TunePlan:
+    """``plan`` with micro-batches small enough for the declared memory; of the ``longest`` row's tokens at least.
 
     Raises:
-        BudgetError: if the model at rest alone needs more than was declared.
+        BudgetError: if even a single row needs more than was declared.
     """
     if budget.memory is None:
         return plan
-    micro, margin = plan.options.micro_tokens, 0.9
-    while micro > 64 and probe.peak_at(micro) > margin * budget.memory:
-        micro //= 2
-    if probe.peak_at(micro) > budget.memory:
-        raise BudgetError(f"training needs about {probe.peak_at(micro) >> 20} MiB of memory, declared are "
-                          f"{budget.memory >> 20} MiB",
-                          why=f"the loaded model and libraries alone hold {probe.resting_memory >> 20} MiB",
-                          fix="declare more memory or choose a smaller model")
+    micro, least, margin = plan.options.micro_tokens, max(64, longest), 0.9
+    while micro > least and probe.peak_at(micro) > margin * budget.memory:
+        micro = max(micro // 2, least)
+    if (needed := probe.peak_at(max(micro, longest))) > budget.memory:
+        raise BudgetError(f"training needs about {needed >> 20} MiB of memory, declared are {budget.memory >> 20} MiB",
+                          why=f"the loaded model and libraries alone hold {probe.resting_memory >> 20} MiB, and the "
+                              f"longest row has {longest} tokens",
+                          fix="declare more memory, shorten the rows or choose a smaller model")
     return _with(plan, micro_tokens=micro)
 
 

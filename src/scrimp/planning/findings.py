@@ -24,7 +24,7 @@ __all__ = ["Climbed", "outcome", "parity_rows"]
 _PARITY_ROWS = 8
 _SAMPLES = 12
 #: largest difference of a probability: in bfloat16 a row's embedding depends a little on the rows beside it
-_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.03}
+_TOLERANCE = {"auto": 1e-3, "float32": 1e-3, "bfloat16": 0.03}
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,15 @@ def parity_rows(train: Examples, test: Examples | None) -> Sequence[Any]:
 
 def _hand_over(run: Run, winner: Climbed) -> None:
     """Copy the winner's model and check that, loaded from disk, it predicts what was evaluated."""
-    from scrimp.serving.predictors import load_predictor
+    from scrimp.serving.base import read_manifest
+    from scrimp.serving.predictors import KINDS, load_predictor
 
     target = run.folder / "model"
     with atomic_folder(target) as folder:
         shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
         atomic_write(folder / "README.md", _card(run, winner.record, folder))
     again = load_predictor(target).predict(parity_rows(run.train, run.test), meter=run.meter)
-    tolerance = _TOLERANCE[run.base.loaded.dtype]
+    tolerance = _TOLERANCE[read_manifest(target, list(KINDS)).dtype]
     for now, then in zip(again, winner.probed, strict=True):
         if not _same(now, then, tolerance):
             raise GuardError("the saved model predicts something else than the one that was evaluated",

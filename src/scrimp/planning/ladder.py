@@ -187,6 +187,7 @@ class Run:
         folder = self.space.step(way.name, inputs, lambda partial: self._try(way, protocol, partial))
         record = Rung.parse(json.loads((folder / "rung.json").read_text()), where=str(folder))
         said = json.loads((folder / "predictions.json").read_text())
+        way.forget()
         self._check_disk(way)
         self.warnings += said["warnings"]
         if way.kind == "untouched" and record.skipped is None:  # what will follow the training of the same model

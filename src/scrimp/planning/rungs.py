@@ -58,7 +58,7 @@ class Base:
         """Give the model's memory back; it is loaded anew when it is needed."""
         from scrimp.tuning.memory import return_freed
 
-        del self.loaded
+        self.__dict__.pop("loaded", None)
         gc.collect()  # an adapted model refers to itself
         return_freed()
 
@@ -86,6 +86,7 @@ class Rung(abc.ABC):
 
     name: str
     kind: ClassVar[Literal["untouched", "control", "adapted"]]
+    base: Base | None = None  #: the model that it stands on
     curve: tuple[CurvePoint, ...] = ()  #: of the last training
     warnings: tuple[str, ...] = ()  #: of the last training
 
@@ -107,6 +108,11 @@ class Rung(abc.ABC):
     @abc.abstractmethod
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         """A predictor fitted on ``train``; unfinished work is kept in ``folder``."""
+
+    def forget(self) -> None:
+        """Give back the memory of the model that it stands on; it is loaded anew when it is needed."""
+        if self.base is not None:
+            self.base.forget()
 
 
 class WordCountsRung(Rung):
@@ -131,17 +137,19 @@ class FrozenRung(Rung):
     name = "frozen-features"
     kind = "control"
 
+    base: Base
+
     def __init__(self, encoder: Base, cache: Path, seed: int) -> None:
-        self._encoder, self._cache, self._seed = encoder, cache, seed
+        self.base, self._cache, self._seed = encoder, cache, seed
 
     @property
     def title(self) -> str:
-        return f"Frozen {self._encoder.checkpoint.name} features + logistic regression"
+        return f"Frozen {self.base.checkpoint.name} features + logistic regression"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.serving.predictors import FrozenHead
 
-        return FrozenHead.fit(self._encoder.loaded, *_columns(train), meter=meter, seed=self._seed,
+        return FrozenHead.fit(self.base.loaded, *_columns(train), meter=meter, seed=self._seed,
                               cache=self._cache)
 
 
@@ -164,15 +172,17 @@ class UntouchedRung(Rung):
     name = "untouched"
     kind = "untouched"
 
+    base: Base
+
     def __init__(self, base: Base) -> None:
-        self._base = base
+        self.base = base
 
     @property
     def title(self) -> str:
-        return f"{self._base.checkpoint.name}, untouched"
+        return f"{self.base.checkpoint.name}, untouched"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
-        return asked(self._base)
+        return asked(self.base)
 
 
 class TunedRung(Rung):
@@ -185,6 +195,7 @@ class TunedRung(Rung):
     """
 
     kind = "adapted"
+    base: Base
 
     def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger) -> None:
         self.base, self.plan, self._ledger = base, plan, ledger
@@ -240,13 +251,18 @@ class TunedRung(Rung):
         """A moment of training on about so many rows; afterwards the base model is loaded anew."""
         found = probe_training(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, plan=self.plan,
                                folder=folder, meter=meter, rows=rows)
-        del self.model
-        self.base.forget()
+        self.forget()
         return found
 
-    def fit_memory(self, probe: Probe, budget: Budget) -> None:
+    def fit_memory(self, probe: Probe, train: Examples, budget: Budget) -> None:
         """Make the micro-batches fit the declared memory."""
-        self.plan = fits_memory(probe, self.plan, budget)
+        longest = max(row.padded for row in self.base.encode(train))
+        self.plan = fits_memory(probe, self.plan, budget, longest=longest)
+
+    def forget(self) -> None:
+        for held in ("model", "_start"):
+            self.__dict__.pop(held, None)
+        super().forget()
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.tuning.adapters import load_trainable_state

@@ -140,7 +140,7 @@ class Timing:
             return probe.model_dump()
 
         probe = Probe.parse(kept(kept_in, probed), where=str(kept_in))
-        tuned.fit_memory(probe, run.request.budget)
+        tuned.fit_memory(probe, run.train, run.request.budget)
         self._tuned_s = probe.seconds(tuned.tokens(run.train)) / len(run.train)
         self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(run.train)))
         self._tuned_memory = probe.peak_at(tuned.batch_tokens(run.train))

@@ -67,8 +67,7 @@ class Evidence(Verb):
 
             with Pool() as pool:
                 return [standing for claim in claims if (standing := self._run(claim, pool)) is not None]
-        found = results.load_results(claims[0].path.parents[1]) if claims else {}
-        standings = [results.standing(claim, found.get(claim.name)) for claim in claims]
+        standings = results.standings(claims)
         if self.action == "page":
             from scrimp.evidence import page
 
@@ -104,16 +103,14 @@ class Evidence(Verb):
             runs.smoke(claim, pool)
             say(f"{claim.name}: works")
             return None
-        folder = results.results_folder(claim.path.parents[1])
-        kept, chosen = folder / f"{claim.name}.json", None
-        if self.seeds != runs.SEEDS:
-            if not kept.exists():
+        replay, chosen = self.seeds != runs.SEEDS, None
+        if replay:
+            if not (first := results.kept_in(claim)).exists():
                 raise OptionError("there is no result to replay", where=claim.name,
                                   fix="run it with its own seeds first")
-            chosen = {name: arm.options for name, arm in results.Result.load(kept).arms.items()}
-            kept = folder / "replays" / kept.name
+            chosen = {name: arm.options for name, arm in results.Result.load(first).arms.items()}
         result = runs.try_claim(claim, pool, seeds=self.seeds, chosen=chosen)
-        result.save(kept)
+        result.save(results.kept_in(claim, replay=replay))
         return results.standing(claim, result)
 
 

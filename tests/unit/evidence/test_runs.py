@@ -99,6 +99,16 @@ def test_what_does_not_hold_shows_its_reason(folder: Path, pool: Pool) -> None:
     assert standing(claim, None).verdict is None
 
 
+def test_a_replay_of_other_signs_or_of_other_code_is_told_apart(folder: Path, pool: Pool) -> None:
+    claim = claims.find("shifted", folder)
+    result = try_claim(claim, pool)
+    turned = result.model_copy(update={
+        "findings": tuple(one.model_copy(update={"effect": -one.effect}) for one in result.findings)})
+    assert standing(claim, result, result).replayed is True
+    assert standing(claim, result, turned).replayed is False
+    assert standing(claim, result, turned.model_copy(update={"digest": "of other code"})).replayed is None
+
+
 def test_the_verb_runs_keeps_replays_lists_and_draws(folder: Path, pool: Pool, tmp_path: Path,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "claims_folder", lambda: folder)
@@ -110,6 +120,7 @@ def test_the_verb_runs_keeps_replays_lists_and_draws(folder: Path, pool: Pool, t
     assert done.verdict == "holds"
     (replayed,) = scrimp.evidence("run", "shifted", seeds="100-104")
     assert replayed.seeds == (100, 101, 102, 103, 104)
+    assert [one.replayed for one in scrimp.evidence("table") if one.name == "shifted"] == [True]
     assert {str(p.relative_to(folder)) for p in folder.rglob("*.json")} == {
         "results/shifted.json", "results/replays/shifted.json"}
     listed = {one.name: one.verdict for one in scrimp.evidence("table")}

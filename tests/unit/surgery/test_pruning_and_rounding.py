@@ -16,7 +16,7 @@ from scrimp.examples.templates import Encoded
 from scrimp.signals.activations import InputStatistics, activations
 from scrimp.surgery.compression.layerwise import layerwise, linear_layers
 from scrimp.surgery.compression.pruning import _best, exchanged
-from scrimp.surgery.compression.rounding import allocate, reconstructed, rounded
+from scrimp.surgery.compression.rounding import _loss_of, allocate, reconstructed, rounded
 
 
 def seen(inputs):
@@ -185,6 +185,21 @@ def test_the_widths_fit_and_trying_them_leaves_the_model_as_it_was(model):
     sizes = {name: layer.weight.numel() for name, layer in linear_layers(model).items()}
     assert found.keys() == sizes.keys()
     assert sum(found[n] * sizes[n] for n in sizes) <= 3.5 * sum(sizes.values())
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_the_programme_knows_an_encoder_by_how_far_its_states_move(encoder_folder):
+    model = load(resolve(encoder_folder), dtype="float32").model
+    loss, (first, *_) = _loss_of(model, rows()), linear_layers(model).values()
+    assert loss() == 0
+    with torch.no_grad():
+        first.weight.add_(0.1)
+    assert loss() > 0
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    method = build("compression", "mixed-rtn", {"bits": 3, "widths": (2, 4)})
+    sizes = {name: layer.weight.numel() for name, layer in linear_layers(model).items()}
+    found = method.widths_of(model, rows())
+    assert sum(found[n] * sizes[n] for n in sizes) <= 3 * sum(sizes.values())
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
