@@ -27,7 +27,7 @@ from scrimp.core.workspace import fingerprint
 from scrimp.tuning.adapters import Chooser, compute_dtype, copied, put_back, trainable
 from scrimp.tuning.curve import CurvePoint
 from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, fault, untrained
-from scrimp.tuning.memory import is_out_of_memory, return_freed
+from scrimp.tuning.memory import Tidy, is_out_of_memory, return_freed
 from scrimp.tuning.objectives import Objective, TorchBatch
 from scrimp.tuning.optimizers import Clipping, NormClipping, Optimizer, Schedule, Stepped
 from scrimp.tuning.pace import Pace
@@ -171,6 +171,7 @@ def train(
         finally:  # an optimizer may let but a part of it move at a time
             for parameter in moving.values():
                 parameter.requires_grad_(True)
+            return_freed()
 
 
 @dataclass
@@ -189,6 +190,7 @@ class _Run:
     clipping: Clipping
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
     over_memory: bool = False
+    memory: Tidy = field(default_factory=Tidy)
 
     # -- setting out ---------------------------------------------------------------------------------------------
 
@@ -306,6 +308,7 @@ class _Run:
             return
         self.dead.see()
         rate = self.update()
+        self.memory.after_turn()
         self.at.step += 1
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
         self.at.pace.record(time.monotonic() - started)
