@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -12,7 +12,9 @@ from torch import nn
 
 from scrimp.core.registry import Cost, preset
 from scrimp.signals.activations import InputStatistics
+from scrimp.signals.embeddings import hidden_states_of
 from scrimp.signals.losses import losses
+from scrimp.signals.passes import evaluating, padded
 from scrimp.surgery.compression.base import Compression
 from scrimp.surgery.compression.layerwise import PASSES, layerwise, linear_layers, require_rows
 
@@ -32,8 +34,9 @@ class Rounding(Compression):
     rounding that is worse there than the nearest.
 
     ``allocation="programme"`` tries each width of ``widths`` on each layer alone, and takes the widths with the
-    smallest sum of losses whose size is at most ``bits`` a weight, by an integer programme. Hubara et al. 2020,
-    "Improving Post Training Neural Quantization: Layer-wise Calibration and Integer Programming".
+    smallest sum of losses whose size is at most ``bits`` a weight, by an integer programme. The loss is the model's
+    own, or, of an encoder, which predicts no tokens, how far its last states move: ``||h - h'||^2 / ||h||^2``. Hubara
+    et al. 2020, "Improving Post Training Neural Quantization: Layer-wise Calibration and Integer Programming".
 
     Attributes:
         bits: of each weight, on average over all weights of the linear layers.
@@ -86,8 +89,8 @@ class Rounding(Compression):
         layers = linear_layers(model)
         if self.allocation == "uniform":
             return dict.fromkeys(layers, int(self.bits))
-        harm = np.array([[_loss_with(model, layer, width, calibration[:self.probes]) for width in self.widths]
-                         for layer in layers.values()])
+        loss = _loss_of(model, calibration[:self.probes])
+        harm = np.array([[_loss_with(layer, width, loss) for width in self.widths] for layer in layers.values()])
         sizes = [layer.weight.numel() for layer in layers.values()]
         return dict(zip(layers, allocate(harm, sizes, self.widths, self.bits), strict=True))
 
@@ -170,17 +173,30 @@ def _error(change: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
     return ((change @ gram) * change).sum(dim=1)
 
 
-def _loss_with(model: nn.Module, layer: nn.Linear, bits: int, rows: Sequence[Encoded]) -> float:
-    """The model's loss a token when this layer alone is rounded."""
+def _loss_of(model: Any, rows: Sequence[Encoded]) -> Callable[[], float]:
+    """What the model loses on the rows as it then is: a token, or, of an encoder, of its states as they are now."""
+    if model.get_output_embeddings() is not None:
+        return lambda: -float(np.concatenate([row.log_probability for row in losses(model, rows)]).mean())
+    ids, real = padded([row.ids for row in rows], 0, left=False, device=next(model.parameters()).device)
+
+    def states() -> torch.Tensor:
+        with evaluating(model):
+            return hidden_states_of(model)(input_ids=ids, attention_mask=real).last_hidden_state[real.bool()].float()
+
+    whole = states()
+    return lambda: float((states() - whole).square().sum() / whole.square().sum())
+
+
+def _loss_with(layer: nn.Linear, bits: int, loss: Callable[[], float]) -> float:
+    """The loss when this layer alone is rounded."""
     before = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight.copy_(rounded(before.float(), bits))
     try:
-        found = losses(model, rows)
+        return loss()
     finally:
         with torch.no_grad():
             layer.weight.copy_(before)
-    return -float(np.concatenate([row.log_probability for row in found]).mean())
 
 
 preset("rtn", Rounding, fit="nearest")
