@@ -178,7 +178,7 @@ class Workspace:
         """
         address = f"{kind}-{fingerprint({'kind': kind, 'inputs': inputs})[:20]}"
         done, partial = self.root / address, self.root / f"{address}.partial"
-        with self._locked(address):
+        with self.alone(address):
             if not (done / _MARK).exists():
                 shutil.rmtree(done, ignore_errors=True)
                 self._mkdir(partial)
@@ -197,14 +197,19 @@ class Workspace:
             raise WorkspaceError("cannot be made", where=str(folder), why=error.strerror) from None
 
     @contextlib.contextmanager
-    def _locked(self, address: str) -> Iterator[None]:
-        lock = FileLock(self.root / f".{address}.lock")
+    def alone(self, name: str) -> Iterator[None]:
+        """Hold what only one process at a time may hold; wait for another that does, and say so.
+
+        Raises:
+            WorkspaceError: it cannot be locked.
+        """
+        lock = FileLock(self.root / f".{name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             from scrimp.core.progress import say
 
-            say(f"another process is making {address}; waiting for it")
+            say(f"another process is busy with {name}; waiting for it")
             lock.acquire()
         except OSError as error:
             raise WorkspaceError("cannot be locked", where=str(self.root), why=error.strerror) from None

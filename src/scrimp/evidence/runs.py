@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import platform
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from scrimp.core.assets import cache
 from scrimp.core.errors import GuardError
@@ -32,7 +30,6 @@ __all__ = ["SEEDS", "Pool", "smoke", "try_claim"]
 SEEDS = (0, 1, 2, 3, 4)
 _SEARCH_SEEDS = (1000, 1001)
 _EQUAL = 1.05  # arms may differ by this much in training work
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -62,13 +59,13 @@ class Spent:
 class Pool:
     """Runs units in as many processes of one thread as there are cores; `seconds` of processor time were spent.
 
-    Two commands at once share the cores: a unit waits for one of as many locks.
+    Two commands at once take turns: what one has begun with a call of `run` is finished before the other goes on.
     """
 
     def __init__(self) -> None:
-        self.cores, self.seconds = os.cpu_count() or 1, 0.0
+        self.seconds = 0.0
         self._threads = _one_thread_each()
-        self._workers = ProcessPoolExecutor(self.cores, mp_context=multiprocessing.get_context("spawn"))
+        self._workers = ProcessPoolExecutor(os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn"))
 
     def __enter__(self) -> Self:
         self._threads.__enter__()
@@ -80,8 +77,8 @@ class Pool:
 
     def run(self, what: str, units: Sequence[Unit]) -> list[Spent]:
         """The results, in the order of ``units``."""
-        waiting = [self._workers.submit(_kept, unit, self.cores) for unit in units]
-        with bar(what, len(units)) as shown:
+        with cache().alone("cores"), bar(what, len(units)) as shown:
+            waiting = [self._workers.submit(_kept, unit) for unit in units]
             for done in as_completed(waiting):
                 self.seconds += done.result().cpu_s
                 shown.advance()
@@ -179,12 +176,11 @@ def _check_equal(claim: Claim, arms: Mapping[str, ArmResult]) -> None:
                              fix="train them equally long, or say in 'unequal' why that would be wrong")
 
 
-def _kept(unit: Unit, slots: int) -> Spent:
+def _kept(unit: Unit) -> Spent:
     """What a unit gave, from the cache if it was run before."""
 
     def make(folder: Path) -> None:
-        with _slot(slots):
-            atomic_write(folder / "spent.json", json.dumps(vars(_tried(unit))))
+        atomic_write(folder / "spent.json", json.dumps(vars(_tried(unit))))
 
     asked = [unit.path.name, unit.digest, unit.arm, dict(unit.point), unit.seed, unit.smoke]
     return Spent(**json.loads((cache().step("evidence", asked, make) / "spent.json").read_text()))
@@ -202,26 +198,6 @@ def _tried(unit: Unit) -> Spent:
     measures = claim.measured(lab, unit.arm, unit.point)
     bill = lab.meter.close()
     return Spent(measures, bill.wall_s, bill.cpu_s, bill.tokens_forward, bill.tokens_backward, bill.peak_memory)
-
-
-@contextlib.contextmanager
-def _slot(slots: int) -> Iterator[None]:
-    """Hold one of the machine's cores."""
-    locks = [FileLock(cache().root / f".core-{i}.lock") for i in range(slots)]
-    while (held := next(filter(_taken, locks), None)) is None:
-        time.sleep(_POLL_S)
-    try:
-        yield
-    finally:
-        held.release()
-
-
-def _taken(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,16 @@ def test_a_replay_uses_the_options_that_were_chosen(folder: Path, pool: Pool) ->
 def test_arms_at_unequal_cost_are_refused(folder: Path, pool: Pool) -> None:
     with pytest.raises(GuardError, match="not at equal cost"):
         smoke(claims.find("unequal", folder), pool)
+
+
+def test_two_commands_take_turns_on_the_cores(folder: Path, pool: Pool) -> None:
+    claim = claims.find("bare", folder)
+    with ThreadPoolExecutor(1) as aside:
+        with cache().alone("cores"):
+            other = aside.submit(smoke, claim, pool)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=1.0)
+        other.result(timeout=60.0)
 
 
 def test_seeds_that_chose_the_options_are_not_reported(folder: Path, pool: Pool) -> None:
