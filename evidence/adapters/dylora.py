@@ -10,21 +10,28 @@ from scrimp.tuning.adapters import cut
 
 @claim(
     papers=(75,),
-    says="One DyLoRA run of rank 8, cut to rank 1, 2 or 4, has a lower held-out loss than a LoRA of rank 8 cut "
-         "likewise, and uncut it is within five percent of it.",
-    holds_if=("loss at rank 1: dylora < lora", "loss at rank 2: dylora < lora", "loss at rank 4: dylora < lora",
-              "loss at rank 8: dylora < 1.05 * lora"),
-    arms={adapter: {"adapter": adapter, "learning_rate": 3e-3} for adapter in ("dylora", "lora")},
+    says="A language model that adds is taught to write the carries down. Cut to rank 1, 2 or 4, one DyLoRA run of "
+         "rank 8 gains more held-out loss than a LoRA cut likewise; uncut, it keeps 95 percent of LoRA's gain.",
+    holds_if=("gain at rank 1: dylora > lora", "gain at rank 2: dylora > lora", "gain at rank 4: dylora > lora",
+              "gain at rank 8: dylora > 0.95 * lora"),
+    arms={adapter: {"adapter": adapter} for adapter in ("dylora", "lora")},
+    search={"learning_rate": (3e-3, 6e-3, 1.2e-2)},
+    tuned_for="gain at rank 8", better="higher",
     methods=("adapter/dylora", "adapter/lora"),
     minutes=3,
 )
 def dylora(lab: Lab, *, adapter: str, learning_rate: float) -> dict[str, float]:
-    train, test = (lab.encoded(lab.sums(count, seed=lab.seed + part)) for part, count in ((0, 1280), (10_000, 300)))
-    model = lab.tune(lab.language_model(), train, adapter=adapter, rank=8, learning_rate=learning_rate,
-                     batch_size=16, steps=lab.scale(80, 2))
+    """The model learns the sums first, all of it: adapters leave the embeddings of digits, which were rare, as is."""
+    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 1280), (10_000, 200)))
+    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=3e-3, batch_size=16,
+                     steps=lab.scale(60, 2))
+    train, test = ([{**row, "completion": row["rationale"]} for row in rows] for rows in (sums, test))
+    before = lab.loss(model, lab.encoded(test))
+    model = lab.tune(model, lab.encoded(train), adapter=adapter, rank=8, learning_rate=learning_rate, batch_size=8,
+                     steps=lab.scale(160, 2))
     found = {}
     for rank in (8, 4, 2, 1):
         small = copy.deepcopy(model)
         cut(small, rank, rescale=adapter == "dylora")
-        found[f"loss at rank {rank}"] = lab.loss(small, test)
+        found[f"gain at rank {rank}"] = before - lab.loss(small, lab.encoded(test))
     return found

@@ -8,22 +8,28 @@ from scrimp.examples.templates import Encoded
 
 @claim(
     papers=(203,),
-    says="Ten learned vectors before a frozen language model of 2.5 million parameters make the answers of additions "
-         "likelier than four solved examples before each do; started from embeddings of the vocabulary, they learn no "
-         "less than from random numbers.",
-    holds_if=("loss: prompt < few-shot", "loss: prompt < random + 0.05"),
+    says="Ten learned vectors before a frozen language model that adds make the carries, which it was not taught to "
+         "write down, likelier than four worked examples before each sum do; started from embeddings of the "
+         "vocabulary, they learn no less than from random numbers.",
+    holds_if=("loss: prompt < few-shot", "loss: prompt < 1.05 * random"),
     arms={"prompt": {"start": "vocabulary"}, "random": {"start": "random"}, "few-shot": {"start": None}},
+    search={"prompt": {"learning_rate": (1e-1, 3e-1)}, "random": {"learning_rate": (1e-1, 3e-1)},
+            "few-shot": {"shots": (2, 4)}},
+    tuned_for="loss", better="lower",
     unequal="Examples in the context are the way to use a frozen model without training.",
     methods=("adapter/prompt",),
     minutes=4,
 )
-def prompt_tuning(lab: Lab, *, start: str | None) -> dict[str, float]:
-    train, test = (lab.encoded(lab.sums(count, seed=lab.seed + part)) for part, count in ((0, 960), (10_000, 300)))
-    model = lab.language_model()
+def prompt_tuning(lab: Lab, *, start: str | None, learning_rate: float = 0.0, shots: int = 0) -> dict[str, float]:
+    """The model learns the sums first, all of it, since no prompt changes the embeddings of digits, which were rare."""
+    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 800), (10_000, 200)))
+    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=5e-3, batch_size=16,
+                     steps=lab.scale(50, 2))
+    train, rows = (lab.encoded([{**row, "completion": row["rationale"]} for row in part]) for part in (sums, test))
     if start is None:
-        shots = [token for row in train[:4] for token in row.ids]
-        test = [Encoded([*shots, *row.ids], [False] * len(shots) + list(row.trained), row=row.row) for row in test]
-        return {"loss": lab.loss(model, test)}
-    tuned = lab.tune(model, train, adapter="prompt", vectors=10, start=start, learning_rate=0.1, batch_size=16,
-                     steps=lab.scale(60, 2))
-    return {"loss": lab.loss(tuned, test)}
+        shown = [token for row in train[:shots] for token in row.ids]
+        rows = [Encoded([*shown, *row.ids], [False] * len(shown) + list(row.trained), row=row.row) for row in rows]
+    else:
+        model = lab.tune(model, train, adapter="prompt", vectors=10, start=start, learning_rate=learning_rate,
+                         batch_size=8, steps=lab.scale(100, 2))
+    return {"loss": lab.loss(model, rows)}

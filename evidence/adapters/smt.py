@@ -6,23 +6,30 @@ from typing import Any
 
 from scrimp.evidence import Lab, claim
 
-_BLOCKS = {"adapter": "smt", "block": 16, "density": 0.00825, "looks": 2}
+_BLOCKS = {"adapter": "smt", "block": 16, "density": 0.0977, "looks": 5}
 
 
 @claim(
     papers=(215,),
-    says="On a domain that a language model has not seen, training 14,592 weights in the blocks with the largest first "
-         "gradients ends in a lower held-out loss than random blocks, and in none higher than a LoRA of that size.",
+    says="A language model that adds is taught to write the carries down: training the tenth of its weights in the "
+         "blocks with the largest first gradients ends in a lower held-out loss than training as many random blocks, "
+         "and in none higher than a LoRA of that size.",
     holds_if=("loss: gradient < random", "loss: gradient <= lora", "parameters: gradient <= lora"),
     arms={"gradient": {**_BLOCKS, "choose": "gradient"}, "random": {**_BLOCKS, "choose": "random"},
-          "lora": {"adapter": "lora", "rank": 1}},
+          "lora": {"adapter": "lora", "rank": 8}},
+    search={"gradient": {"learning_rate": (6e-3, 1.2e-2)}, "random": {"learning_rate": (1.2e-2, 2.4e-2)},
+            "lora": {"learning_rate": (4e-3, 8e-3)}},
+    tuned_for="loss", better="lower",
     methods=("adapter/smt", "adapter/lora"),
-    minutes=3,
+    minutes=4,
 )
-def smt(lab: Lab, **adapter: Any) -> dict[str, float]:
-    """The two looks at gradients are steps that the blocks do not make: all arms do the same passes."""
-    domain, steps = "soc.religion.christian", lab.scale(50, 4) - (2 if adapter.get("choose") == "gradient" else 0)
-    train = lab.blocks(lab.texts(domain), length=32, count=lab.scale(400, 32))
-    test = lab.blocks(lab.texts(domain, "test"), length=64, count=lab.scale(120, 4))
-    model = lab.tune(lab.language_model(), train, learning_rate=1e-2, batch_size=8, steps=steps, **adapter)
-    return {"loss": lab.loss(model, test), "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
+def smt(lab: Lab, *, learning_rate: float, **adapter: Any) -> dict[str, float]:
+    """The looks at gradients are steps that the blocks do not make: all arms do the same passes."""
+    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 1200), (10_000, 200)))
+    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=5e-3, batch_size=16,
+                     steps=lab.scale(50, 2))
+    train, test = ([{**row, "completion": row["rationale"]} for row in rows] for rows in (sums, test))
+    steps = lab.scale(150, 8) - (5 if adapter.get("choose") == "gradient" else 0)
+    model = lab.tune(model, lab.encoded(train), learning_rate=learning_rate, batch_size=8, steps=steps, **adapter)
+    return {"loss": lab.loss(model, lab.encoded(test)),
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}

@@ -15,32 +15,32 @@ from scrimp.serving.decoding import Combined
 DOMAIN = "rec.sport.hockey"
 SMALL = {"layers": 2, "width": 64, "heads": 2}
 PRETRAINING = {"steps": 500, "batch_size": 8, "learning_rate": 3e-3}
-TUNING = {"steps": 100, "batch_size": 8, "learning_rate": 2e-3}
+STEPS, BATCH = 80, 4
+RATES = {"learning_rate": (2e-3, 4e-3, 8e-3)}
 
 
 @claim(
     papers=(174, 122),
-    says="A language model is shifted by the difference that tuning on a domain made in the logits of one a seventh "
-         "of its size: on the domain it is better than before and than the small tuned one, and more than half as much "
-         "better as if it had been tuned itself.",
-    holds_if=("loss: shifted < large", "loss: shifted < small", "share of the tuned model's gain: shifted > 0.5"),
-    arms={"shifted": {"model": "shifted"}, "large": {"model": "large"}, "small": {"model": "small"}},
+    says="A language model is shifted by the difference that tuning on a domain made in the logits of one a quarter "
+         "of its size: on the domain it is better than it was and than the small tuned one, and it has more than half "
+         "of what it would have gained if it had been tuned itself.",
+    holds_if=("gain: shifted > 0", "gain: shifted > small", "gain: shifted > 0.5 * tuned"),
+    arms={"shifted": {"model": "shifted"}, "small": {"model": "small"}, "tuned": {"model": "tuned"}},
+    search={"shifted": RATES, "small": {"learning_rate": (4e-3, 8e-3, 1.6e-2)}, "tuned": RATES},
+    tuned_for="gain", better="higher",
     methods=("decoding/proxy-tuning", "decoding/emulated-fine-tuning"),
-    unequal="that the large model is not trained is what is claimed; the shifted one costs the small one's tuning",
+    unequal="all are tuned for as many steps, and that a step of the small model is cheaper is the point of the method",
     minutes=6,
 )
-def proxy_tuning(lab: Lab, *, model: Literal["shifted", "large", "small"]) -> dict[str, float]:
-    held_out, large = lab.blocks(lab.texts(DOMAIN, "test"), count=lab.scale(24, 2)), lab.language_model()
+def proxy_tuning(lab: Lab, *, model: Literal["shifted", "small", "tuned"], learning_rate: float) -> dict[str, float]:
+    """The gain is by how many nats a token the domain's held-out posts are told better than by the large model."""
+    held_out, large = lab.blocks(lab.texts(DOMAIN, "test"), count=lab.scale(32, 2)), lab.language_model()
     before = lab.loss(large, held_out)
-    if model == "large":
-        return {"loss": before}
-    tuned = lab.tune(small(lab), lab.blocks(lab.texts(DOMAIN), count=800), adapter="full",
-                     **{**TUNING, "steps": lab.scale(TUNING["steps"], 2)})
-    if model == "small":
-        return {"loss": lab.loss(tuned, held_out)}
-    shifted = lab.loss(Combined(build("decoding", "proxy-tuning"), [large, tuned, small(lab)]), held_out)
-    gain = before - lab.loss(large if lab.smoke else lab.expert(DOMAIN), held_out)
-    return {"loss": shifted, "share of the tuned model's gain": (before - shifted) / (gain or 1)}
+    tuned: Any = lab.tune(large if model == "tuned" else small(lab), lab.blocks(lab.texts(DOMAIN), count=STEPS * BATCH),
+                          adapter="full", batch_size=BATCH, learning_rate=learning_rate, steps=lab.scale(STEPS, 2))
+    if model == "shifted":
+        tuned = Combined(build("decoding", "proxy-tuning"), [large, tuned, small(lab)])
+    return {"gain": before - lab.loss(tuned, held_out)}
 
 
 def small(lab: Lab) -> Any:
@@ -52,6 +52,6 @@ def small(lab: Lab) -> Any:
         own = Lab(0)
         texts = [text for domain in own.domains() if domain not in own.unseen for text in own.texts(domain)]
         rows = own.blocks(texts, count=int(PRETRAINING["steps"] * PRETRAINING["batch_size"]))
-        own.tune(own.scratch(**SMALL), rows, adapter="full", **PRETRAINING).save_pretrained(folder)
+        own.tune(own.scratch(**SMALL), rows, adapter="full", **PRETRAINING).save_pretrained(folder)  # type: ignore[operator, arg-type]
 
     return LlamaForCausalLM.from_pretrained(cache().step("proxy-small-model", [SMALL, PRETRAINING], make))

@@ -15,7 +15,8 @@ from scrimp.evidence import Lab, claim
          "transformer tells digits apart better than a ViT-Lite of patches and a class token.",
     holds_if=("accuracy: cct > vit-lite", "parameters: cct <= vit-lite + 500"),
     arms={"cct": {"name": "cct"}, "vit-lite": {"name": "vit-lite"}},
-    search={"learning_rate": (4e-3, 8e-3)}, tuned_for="accuracy", better="higher",
+    search={"cct": {"learning_rate": (8e-3, 1.6e-2, 3.2e-2)}, "vit-lite": {"learning_rate": (2e-3, 4e-3, 8e-3)}},
+    tuned_for="accuracy", better="higher",
     methods=("architecture/cct", "architecture/vit-lite"),
     minutes=6,
 )

@@ -22,7 +22,7 @@ TASKS = 4
          "difference the merge of four is more accurate than plain task arithmetic's.",
     holds_if=("accuracy of four: breadcrumbs > arithmetic", "accuracy of two: breadcrumbs > arithmetic - 0.01"),
     arms={"breadcrumbs": {"keep": "band"}, "arithmetic": {"keep": "all"}},
-    search={"scale": (0.4, 0.6, 0.8)},
+    search={"scale": (0.6, 0.8, 1.0)},
     tuned_for="accuracy of two", better="higher",
     methods=("merging/breadcrumbs",),
     minutes=4,

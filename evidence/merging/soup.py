@@ -11,7 +11,7 @@ from torch import nn
 from scrimp.core.registry import build
 from scrimp.evidence import Lab, claim
 
-WORKERS, BATCH, PRETRAINED = 4, 16, 1500  # of 3,000 digits, the rest is what the workers share
+WORKERS, BATCH, PRETRAINED = 4, 16, 1000  # of 3,000 digits, the rest is what the workers share
 How = Literal["soup", "alone", "together"]
 
 
@@ -22,29 +22,32 @@ How = Literal["soup", "alone", "together"]
          "run with four times the batch on all of the data.",
     holds_if=("accuracy: lo-fi > workers", "accuracy: lo-fi > synced - 0.005"),
     arms={"lo-fi": {"how": "soup"}, "workers": {"how": "alone"}, "synced": {"how": "together"}},
+    search={"lo-fi": {"learning_rate": (2e-3, 4e-3, 8e-3)}, "workers": {"learning_rate": (1.25e-4, 2.5e-4, 5e-4)},
+            "synced": {"learning_rate": (2e-3, 4e-3, 8e-3)}},
+    tuned_for="accuracy", better="higher",
     methods=("merging/soup",),
     minutes=5,
 )
-def soup(lab: Lab, *, how: How) -> dict[str, float]:
+def soup(lab: Lab, *, how: How, learning_rate: float) -> dict[str, float]:
     repeats = lab.scale(4, 1)  # draws of data and weights, so that one seed's score is no accident
-    return {"accuracy": float(np.mean([once(lab, how) for _ in range(repeats)]))}
+    return {"accuracy": float(np.mean([once(lab, how, learning_rate) for _ in range(repeats)]))}
 
 
-def once(lab: Lab, how: How) -> float:
+def once(lab: Lab, how: How, learning_rate: float) -> float:
     pixels, digits, more, more_digits = lab.mnist(3000, 2000)
     order = lab.rng.permutation(5000)
     x, y = halved(np.concatenate([pixels, more]))[order], np.concatenate([digits, more_digits])[order]
     test_x, test_y = x[3000:], y[3000:]
     torch.manual_seed(int(lab.rng.integers(1 << 31)))
-    net = nn.Sequential(nn.Flatten(), nn.Linear(196, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(),
-                        nn.Linear(256, 10))
-    base = fit(lab, net, x[:PRETRAINED], y[:PRETRAINED], steps=lab.scale(1000, 10), batch=32, learning_rate=1e-3)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(196, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(),
+                        nn.Linear(128, 10))
+    base = fit(lab, net, x[:PRETRAINED], y[:PRETRAINED], steps=lab.scale(400, 10), batch=32, learning_rate=1e-3)
     parts = np.array_split(np.arange(PRETRAINED, 3000), 1 if how == "together" else WORKERS)
     models = []
     for part in parts:
         net.load_state_dict(base)
         models.append(fit(lab, net, x[part], y[part], steps=lab.scale(120, 10), batch=BATCH * WORKERS // len(parts),
-                          learning_rate=2e-3))
+                          learning_rate=learning_rate))
     models = [dict(build("merging", "soup").apply(models))] if how == "soup" else models
     return float(np.mean([accuracy(net, model, test_x, test_y) for model in models]))
 

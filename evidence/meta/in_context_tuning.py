@@ -11,7 +11,7 @@ from scrimp.tuning.meta import Episode, Reader, Tasks
 TOPICS = {"comp.os.ms-windows.misc": "windows", "comp.windows.x": "server", "misc.forsale": "sale", "rec.autos": "car",
           "rec.motorcycles": "bike", "rec.sport.baseball": "game", "sci.crypt": "key", "sci.electronics": "power",
           "sci.space": "space", "talk.politics.guns": "gun", "comp.sys.mac.hardware": "mac", "alt.atheism": "god"}
-HELD_OUT, TOKENS = 4, 20
+HELD_OUT, EPISODES = 4, 600
 
 
 @claim(
@@ -21,19 +21,20 @@ HELD_OUT, TOKENS = 4, 20
          "without tuning, and depends less on the order of the examples.",
     holds_if=("accuracy: tuned > raw", "change by order: tuned < raw"),
     arms={"tuned": {"name": "in-context"}, "raw": {"name": "raw-in-context"}},
+    search={"tuned": {"tokens": (10, 20), "learning_rate": (1e-3, 3e-3)}, "raw": {"tokens": (5, 10, 20, 40)}},
+    tuned_for="accuracy", better="higher",
     methods=("meta/in-context", "meta/raw-in-context"),
     unequal="the claim is that tuning pays: the control is the model as it is, and takes none",
-    minutes=3,
+    minutes=4,
 )
-def in_context_tuning(lab: Lab, *, name: str) -> dict[str, float]:
+def in_context_tuning(lab: Lab, *, name: str, tokens: int, learning_rate: float | None = None) -> dict[str, float]:
     topics = [list(TOPICS)[i] for i in lab.rng.permutation(len(TOPICS))]
-    options = {"episodes": lab.scale(300, 4), "adapter": "full", "learning_rate": 1e-3} if name == "in-context" else {}
-    method = build("meta", name, {**options, "example_tokens": TOKENS})
-    draw = episodes(lab, topics[HELD_OUT:], "train")
-    spent = counting(lab, draw)
-    learner = method.fit(Reader(lab.language_model(), lab.tokenizer()), spent, seed=lab.seed)
+    options = {"episodes": lab.scale(EPISODES, 4), "adapter": "full", "learning_rate": learning_rate}
+    method = build("meta", name, {**(options if learning_rate else {}), "example_tokens": tokens})
+    draw = counting(lab, episodes(lab, topics[HELD_OUT:], "train"), tokens)
+    learner = method.fit(Reader(lab.language_model(), lab.tokenizer()), draw, seed=lab.seed)
     ask = episodes(lab, topics[:HELD_OUT], "test")
-    drawn = [ask(np.random.default_rng([lab.seed, n])) for n in range(lab.scale(100, 3))]
+    drawn = [ask(np.random.default_rng([lab.seed, n])) for n in range(lab.scale(200, 3))]
     said = [learner.predict(one) for one in drawn]
     turned = [learner.predict(Episode(one.support_x[::-1], one.support_y[::-1], one.query_x, one.query_y,
                                       words=one.words)) for one in drawn]
@@ -55,10 +56,10 @@ def episodes(lab: Lab, topics: list[str], part: str) -> Tasks:
     return draw
 
 
-def counting(lab: Lab, tasks: Tasks) -> Callable[[np.random.Generator], Episode]:
+def counting(lab: Lab, tasks: Tasks, tokens: int) -> Callable[[np.random.Generator], Episode]:
     """The same, with every text that is trained on put on the bill."""
     def draw(rng: np.random.Generator) -> Episode:
-        lab.spent(forward=3 * TOKENS, backward=3 * TOKENS)
+        lab.spent(forward=3 * tokens, backward=3 * tokens)
         return tasks(rng)
 
     return draw

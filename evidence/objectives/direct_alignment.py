@@ -1,5 +1,7 @@
 """One loss for direct alignment: supervised tuning first, and then comparing pairs, beats both at once."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -20,17 +22,22 @@ FIRST, SECOND = 240, 240  # chosen answers of the first phase, pairs of the seco
          "supervised tuning, finds held-out continuations more probable than the others more often than one-stage ORPO "
          "with as many passes, and about as often as DPO after the same first phase.",
     holds_if=("preference accuracy: two-stage > one-stage", "preference accuracy: two-stage > dpo - 0.02"),
-    arms={"two-stage": {"objective": "orpo-two-stage", "strength": 1.0}, "one-stage": {"objective": "orpo",
-          "strength": 1.0}, "dpo": {"objective": "dpo", "strength": 0.3}},  # of two each, the better one on seed 1003
+    arms={"two-stage": {"objective": "orpo-two-stage"}, "one-stage": {"objective": "orpo"},
+          "dpo": {"objective": "dpo"}},
+    search={"two-stage": {"strength": (0.3, 1.0), "learning_rate": (1e-3, 2e-3)},
+            "one-stage": {"strength": (0.3, 1.0), "learning_rate": (1e-3, 2e-3)},
+            "dpo": {"strength": (0.1, 0.3), "learning_rate": (1e-3, 2e-3)}},
+    tuned_for="preference accuracy", better="higher",
     methods=("objective/orpo-two-stage", "objective/orpo", "objective/dpo"),
-    minutes=4,
+    minutes=6,
 )
-def direct_alignment(lab: Lab, *, objective: str, strength: float) -> dict[str, float]:
+def direct_alignment(lab: Lab, *, objective: str, strength: float, learning_rate: float) -> dict[str, float]:
     first, second = lab.scale((FIRST, SECOND), (16, 16))
     texts = [text for domain in lab.unseen for text in lab.texts(domain)]
     rows = pairs(lab, texts, first + second)
     held_out = pairs(lab, [text for domain in lab.unseen for text in lab.texts(domain, "test")], lab.scale(400, 32))
-    model, shared = lab.language_model(), {"adapter": "full", "batch_size": 8, "epochs": 1, "learning_rate": 1e-3}
+    shared: dict[str, Any] = {"adapter": "full", "batch_size": 8, "epochs": 1, "learning_rate": learning_rate}
+    model = lab.language_model()
     if objective == "orpo":  # both at once, on as many passes: a pair is two
         model = lab.tune(model, rows[:first // 2 + second], objective="orpo", preference_weight=strength, **shared)
     else:

@@ -9,21 +9,28 @@ from scrimp.tuning.adapters import trainable
 
 @claim(
     papers=(39,),
-    says="With rank 8, GaLore keeps less than half of AdamW's optimizer state and tunes a language model to within "
-         "three percent of its held-out loss, and better than a LoRA of the same rank.",
-    holds_if=("state bytes: galore < 0.5 * adamw", "loss: galore < 1.03 * adamw", "loss: galore < lora"),
+    says="With rank 8, GaLore keeps less than half of AdamW's optimizer state, teaches a language model that adds to "
+         "write the carries down with 95 percent of the held-out gain that AdamW has, and gains more than a LoRA of "
+         "that rank.",
+    holds_if=("state bytes: galore < 0.5 * adamw", "gain: galore > 0.95 * adamw", "gain: galore > lora"),
     arms={"galore": {"adapter": "full", "optimizer": "galore"}, "adamw": {"adapter": "full", "optimizer": "adamw"},
           "lora": {"adapter": "lora", "optimizer": "adamw"}},
-    search={arm: {"learning_rate": rates} for arm, rates in
-            (("galore", (3e-3, 1e-2)), ("adamw", (1e-3, 3e-3)), ("lora", (1e-3, 3e-3)))},
-    tuned_for="loss", better="lower",
+    search={"galore": {"learning_rate": (8e-3, 1.6e-2)}, "adamw": {"learning_rate": (6e-3, 1.2e-2)},
+            "lora": {"learning_rate": (6e-3, 1.2e-2)}},
+    tuned_for="gain", better="higher",
     methods=("optimizer/galore", "optimizer/adamw", "adapter/lora"),
-    minutes=3,
+    minutes=4,
 )
 def galore(lab: Lab, *, adapter: str, optimizer: str, learning_rate: float) -> dict[str, float]:
-    train, test = (lab.encoded(lab.sums(count, seed=lab.seed + part)) for part, count in ((0, 1280), (10_000, 300)))
-    few = {"projection_every": 20} if optimizer == "galore" else {}
-    model = lab.tune(lab.language_model(), train, adapter=adapter, optimizer=optimizer, learning_rate=learning_rate,
-                     batch_size=16, steps=lab.scale(80, 2), **few)
+    """The model learns the sums first, all of it: a LoRA leaves the embeddings of digits, which were rare, as is."""
+    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 800), (10_000, 200)))
+    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=5e-3, batch_size=16,
+                     steps=lab.scale(50, 2))
+    train, test = ([{**row, "completion": row["rationale"]} for row in rows] for rows in (sums, test))
+    before = lab.loss(model, lab.encoded(test))
+    few = {"projection_every": 50, "projection_scale": 1.0} if optimizer == "galore" else {}
+    model = lab.tune(model, lab.encoded(train), adapter=adapter, optimizer=optimizer,
+                     learning_rate=learning_rate, batch_size=8, steps=lab.scale(100, 2),
+                     **few)  # type: ignore[arg-type]
     state = build("optimizer", optimizer).cost(trainable(model).items()).state_bytes
-    return {"loss": lab.loss(model, test), "state bytes": state}
+    return {"gain": before - lab.loss(model, lab.encoded(test)), "state bytes": state}

@@ -9,19 +9,28 @@ from scrimp.tuning.adapters import trainable
 
 @claim(
     papers=(68,),
-    says="LISA, with one layer of four moving at a time, does better than LoRA and comes within three percent of full "
-         "tuning's held-out loss, with six tenths of its optimizer state. (LoRA has less: here, unlike in the large "
-         "models of the paper, embeddings are a third of all weights, and they always move.)",
-    holds_if=("loss: lisa < lora", "loss: lisa < 1.03 * full", "state bytes: lisa < 0.6 * full"),
+    says="LISA, with two layers of four moving at a time, teaches a language model that adds to write the carries down "
+         "with a lower held-out loss than LoRA, and keeps 95 percent of what full tuning gains with seven tenths of "
+         "its optimizer state. (LoRA has less: here, unlike in the large models of the paper, embeddings are four "
+         "tenths of all weights, and they always move.)",
+    holds_if=("gain: lisa > lora", "gain: lisa > 0.95 * full", "state bytes: lisa < 0.7 * full"),
     arms={"lisa": {"adapter": "full", "optimizer": "lisa"}, "full": {"adapter": "full", "optimizer": "adamw"},
           "lora": {"adapter": "lora", "optimizer": "adamw"}},
+    search={"learning_rate": (6e-3, 1.2e-2)},
+    tuned_for="gain", better="higher",
     methods=("optimizer/lisa", "optimizer/adamw", "adapter/lora"),
-    minutes=3,
+    minutes=4,
 )
-def lisa(lab: Lab, *, adapter: str, optimizer: str) -> dict[str, float]:
-    train, test = (lab.encoded(lab.sums(count, seed=lab.seed + part)) for part, count in ((0, 1280), (10_000, 300)))
-    few = {"layers_at_once": 1, "redraw_every": 5} if optimizer == "lisa" else {}
-    model = lab.tune(lab.language_model(), train, adapter=adapter, optimizer=optimizer, learning_rate=3e-3,
-                     batch_size=16, steps=lab.scale(80, 2), **few)
-    state = build("optimizer", optimizer, {"layers_at_once": 1} if few else {}).cost(trainable(model).items())
-    return {"loss": lab.loss(model, test), "state bytes": float(state.state_bytes)}
+def lisa(lab: Lab, *, adapter: str, optimizer: str, learning_rate: float) -> dict[str, float]:
+    """The model learns the sums first, all of it: a LoRA leaves the embeddings of digits, which were rare, as is."""
+    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 800), (10_000, 200)))
+    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=5e-3, batch_size=16,
+                     steps=lab.scale(50, 2))
+    train, test = ([{**row, "completion": row["rationale"]} for row in rows] for rows in (sums, test))
+    before = lab.loss(model, lab.encoded(test))
+    layers = {"layers_at_once": 2, "redraw_every": 5} if optimizer == "lisa" else {}
+    model = lab.tune(model, lab.encoded(train), adapter=adapter, optimizer=optimizer,
+                     learning_rate=learning_rate, batch_size=8, steps=lab.scale(100, 2),
+                     **layers)  # type: ignore[arg-type]
+    state = build("optimizer", optimizer, layers).cost(trainable(model).items())
+    return {"gain": before - lab.loss(model, lab.encoded(test)), "state bytes": float(state.state_bytes)}

@@ -12,7 +12,9 @@ from scrimp.evidence import Lab, claim
          "more than half of the steps.",
     holds_if=("loss after 50: wsd < 1.01 * cosine", "loss after 100: wsd < 1.01 * cosine",
               "loss after 150: wsd < 1.01 * cosine", "steps needed: wsd < 0.6 * cosine"),
-    arms={schedule: {"schedule": schedule, "learning_rate": 3e-3} for schedule in ("wsd", "cosine")},
+    arms={schedule: {"schedule": schedule} for schedule in ("wsd", "cosine")},
+    search={"wsd": {"learning_rate": (1.5e-3, 3e-3, 6e-3)}, "cosine": {"learning_rate": (3e-3, 6e-3, 1.2e-2)}},
+    tuned_for="loss after 150", better="lower",
     methods=("schedule/wsd", "schedule/cosine"),
     minutes=3,
 )

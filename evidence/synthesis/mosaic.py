@@ -15,16 +15,17 @@ from scrimp.examples.templates import Encoded, Template
          "two fifths of the steps as one tuned on single ones, and several at once far better.",
     holds_if=("loss of one: mosaic < single", "loss of several: mosaic < single"),
     arms={"mosaic": {"most": 4, "steps": 48}, "single": {"most": 1, "steps": 120}},
+    search={"learning_rate": (1e-3, 2e-3, 4e-3)}, tuned_for="loss of one",
     methods=("synthesis/mosaic",),
     unequal="The claim is about fewer steps, and a mosaic is longer than a single instruction.",
     minutes=4,
 )
-def mosaic(lab: Lab, *, most: int, steps: int) -> dict[str, float]:
+def mosaic(lab: Lab, *, most: int, steps: int, learning_rate: float) -> dict[str, float]:
     seeds = facts(lab)
     several = build("synthesis", "mosaic", {"most": 4})
     steps = lab.scale(steps, 2)
     rows = seeds if most == 1 else several.write(seeds, steps * 8, seed=lab.seed)
-    model = lab.tune(lab.language_model(), encoded(lab, rows), adapter="full", learning_rate=2e-3, steps=steps,
+    model = lab.tune(lab.language_model(), encoded(lab, rows), adapter="full", learning_rate=learning_rate, steps=steps,
                      batch_size=8)
     together = several.write(seeds, lab.scale(64, 4), seed=lab.seed + 1)
     return {"loss of one": lab.loss(model, encoded(lab, seeds)),
