@@ -308,7 +308,6 @@ class _Run:
             return
         self.dead.see()
         rate = self.update()
-        self.memory.after_turn()
         self.at.step += 1
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
         self.at.pace.record(time.monotonic() - started)
@@ -349,6 +348,7 @@ class _Run:
                 loss.total.backward()
                 total, count = total + float(loss.total.detach()), count + loss.count
             padded += on_device.input_ids.numel()
+            self.memory.after_turn()
         if not count:
             raise GuardError(f"nothing is trained in step {step + 1}",
                              where=f"rows {self.stream.rows(step)}", why="the objective counts nothing in it",
