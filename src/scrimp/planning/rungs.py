@@ -47,6 +47,7 @@ class Base:
                  max_tokens: int | None = None) -> None:
         self.checkpoint, self.examples = checkpoint, examples
         self._instruction, self._max_tokens = instruction, max_tokens
+        self._encoded: tuple[Examples, list[Encoded]] | None = None
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -72,8 +73,10 @@ class Base:
         return self.checkpoint.kind == "causal"
 
     def encode(self, examples: Examples) -> list[Encoded]:
-        """The rows as the trainer takes them."""
-        return self.template.encode_all(examples, self.loaded.tokenizer)
+        """The rows as the trainer takes them; the last are kept, since one training asks for them several times."""
+        if self._encoded is None or self._encoded[0] is not examples:
+            self._encoded = examples, self.template.encode_all(examples, self.loaded.tokenizer)
+        return self._encoded[1]
 
     @cached_property
     def longest_answer(self) -> int:

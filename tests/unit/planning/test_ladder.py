@@ -1,18 +1,22 @@
+import gc
 import os
 import signal
 import time
 
 import pytest
 from rich.console import Console
+from transformers import PreTrainedModel
 
 import scrimp
+from scrimp.checkpoints.loading import resolve
 from scrimp.core import interrupts
 from scrimp.core.errors import BudgetError, GuardError, OptionError, Stopped, WorkspaceError
 from scrimp.evaluation import tasks
 from scrimp.evaluation.outcome import Outcome
+from scrimp.examples.formats import read
 from scrimp.planning import timing
 from scrimp.planning.protocol import held_out
-from scrimp.planning.rungs import TunedRung, UntouchedRung
+from scrimp.planning.rungs import Base, TunedRung, UntouchedRung
 from scrimp.reports import terminal
 from scrimp.serving import predictors, scoring
 from scrimp.tuning import trainer
@@ -34,6 +38,11 @@ def capture(shown):
     with console.capture() as captured:
         console.print(shown)
     return captured.get()
+
+
+def models_in_memory():
+    gc.collect()
+    return sum(isinstance(found, PreTrainedModel) for found in gc.get_objects())
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +216,27 @@ def test_a_saved_model_that_says_something_else_is_caught(fit, monkeypatch):
     monkeypatch.setattr(predictors, "load_predictor", planted)
     with pytest.raises(GuardError, match="predicts something else"):
         fit(labelled(20), rungs="word-counts")
+
+
+def test_no_model_is_left_in_memory_when_the_saved_one_is_loaded(fit, monkeypatch):
+    true, held = predictors.load_predictor, []
+
+    def counting(folder):
+        held.append(models_in_memory())
+        return true(folder)
+
+    monkeypatch.setattr(predictors, "load_predictor", counting)
+    before = models_in_memory()
+    outcome = fit(labelled(20), test=labelled(8, 100), rungs="lora")
+    assert outcome.best.name == "lora" and held == [before]
+
+
+def test_rows_are_tokenized_once_for_one_training(causal_folder, monkeypatch):
+    data, other = read(labelled(8)), read(labelled(4))
+    base = Base(resolve(causal_folder), data, instruction=None)
+    first = base.encode(data)
+    assert base.encode(data) is first
+    assert len(base.encode(other)) == 4 and base.encode(data) == first
 
 
 def test_answers_are_judged_by_exact_match(fit):
