@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -74,7 +74,7 @@ def _command(verb: type[Verb]) -> Callable[..., Asked]:
     def command(*given: Any, **named: Any) -> Asked:
         as_json = named.pop("json", False)
         typed = {**dict(zip(verb.positional, given, strict=False)), **named}
-        own = {key: value for key, value in typed.items() if key in verb.model_fields and value is not None}
+        own = {key: _as_typed(value) for key, value in typed.items() if key in verb.model_fields and value is not None}
         rest = {key.replace("-", "_"): read(value, f"--{key}").value
                 for key, value in typed.items() if key not in verb.model_fields}
         return Asked(verb, {**own, **rest}, as_json)
@@ -95,17 +95,31 @@ def _parameter(name: str, field: FieldInfo, verb: type[Verb]) -> inspect.Paramet
     shown = Parameter(help=field.description, negative=(), metavar=None if field.annotation is bool else name.upper(),
                       show_default=_default_text(field))
     kind = _P.POSITIONAL_OR_KEYWORD if name in verb.positional else _P.KEYWORD_ONLY
+    if kind is _P.POSITIONAL_OR_KEYWORD and any(get_origin(part) is tuple for part in _parts(field.annotation)):
+        return _P(name, kind, **({} if field.is_required() else {"default": None}),
+                  annotation=Annotated[list[str] if field.is_required() else list[str] | None, shown])
     if field.is_required():
-        several = kind is _P.POSITIONAL_OR_KEYWORD and get_origin(field.annotation) is tuple
-        return _P(name, kind, annotation=Annotated[list[str] if several else str, shown])
+        return _P(name, kind, annotation=Annotated[str, shown])
     if field.annotation is bool:
         return _P(name, kind, default=False, annotation=Annotated[bool, shown])
     return _P(name, kind, default=None, annotation=Annotated[_choices(field.annotation) | None, shown])
 
 
+def _as_typed(value: Any) -> Any:
+    """Several words are a list; one alone is text, which may be several with commas."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """A type and all those it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
 def _choices(annotation: Any) -> Any:
     """The words to choose from, where a type lists them; else text."""
-    for part in (annotation, *get_args(annotation)):
+    for part in _parts(annotation):
         if get_origin(part) is Literal:
             return part
         if isinstance(part, type) and issubclass(part, StrEnum):

@@ -43,13 +43,13 @@ class Evidence(Verb):
     positional = ("action", "names")
     examples = (
         "scrimp evidence table",
-        "scrimp evidence run galore-memory --smoke",
+        "scrimp evidence run galore lisa --smoke",
         "scrimp evidence run --family merging --seeds 100-104",
         "scrimp evidence page --out evidence.html",
     )
 
     action: Literal["run", "table", "page"] = Field("table", description="What to do.")
-    names: Names | None = Field(None, description="Which claims, by name.")
+    names: Names | None = Field(None, description="Which claims, by name; several with spaces or commas.")
     family: str | None = Field(None, description="All claims of a family.")
     all: bool = Field(False, description="All claims.")
     sample: int | None = Field(None, ge=1, description="So many claims, others each day.")

@@ -51,6 +51,12 @@ def doing(monkeypatch: Patch, result: object) -> None:
         monkeypatch.setattr(verb, "do", do)
 
 
+@pytest.mark.parametrize("given", [("dare", "mosaic"), ("dare,mosaic",)])
+def test_names_are_told_with_spaces_or_commas(given: tuple[str, ...], capsys: Captured) -> None:
+    assert main(["evidence", "table", *given, "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["dare", "mosaic"]
+
+
 def test_options_become_fields(asked: list[verbs.Verb], tmp_path: Path, capsys: Captured) -> None:
     out = tmp_path / "run"
     assert main(["fit", "a.csv", "--budget", "time=1h30m,memory=8GiB", "--out", str(out), "--columns", "text=a,label=b",
