@@ -21,17 +21,13 @@ from scrimp.tuning.adapters import cut
     minutes=3,
 )
 def dylora(lab: Lab, *, adapter: str, learning_rate: float) -> dict[str, float]:
-    """The model learns the sums first, all of it: adapters leave the embeddings of digits, which were rare, as is."""
-    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 1280), (10_000, 200)))
-    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=3e-3, batch_size=16,
-                     steps=lab.scale(60, 2))
-    train, test = ([{**row, "completion": row["rationale"]} for row in rows] for rows in (sums, test))
-    before = lab.loss(model, lab.encoded(test))
-    model = lab.tune(model, lab.encoded(train), adapter=adapter, rank=8, learning_rate=learning_rate, batch_size=8,
+    model, train, test = lab.carries(1280, 200)
+    before = lab.loss(model, test)
+    model = lab.tune(model, train, adapter=adapter, rank=8, learning_rate=learning_rate, batch_size=8,
                      steps=lab.scale(160, 2))
     found = {}
     for rank in (8, 4, 2, 1):
         small = copy.deepcopy(model)
         cut(small, rank, rescale=adapter == "dylora")
-        found[f"gain at rank {rank}"] = before - lab.loss(small, lab.encoded(test))
+        found[f"gain at rank {rank}"] = before - lab.loss(small, test)
     return found

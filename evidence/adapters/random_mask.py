@@ -20,12 +20,8 @@ from scrimp.evidence import Lab, claim
     minutes=4,
 )
 def random_mask(lab: Lab, *, learning_rate: float, **adapter: Any) -> dict[str, float]:
-    """The model learns the sums first, all of it: adapters leave the embeddings of digits, which were rare, as is."""
-    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 800), (10_000, 200)))
-    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=5e-3, batch_size=16,
-                     steps=lab.scale(50, 2))
-    train, test = ([{**row, "completion": row["rationale"]} for row in rows] for rows in (sums, test))
-    model = lab.tune(model, lab.encoded(train), learning_rate=learning_rate, batch_size=8, steps=lab.scale(100, 2),
+    model, train, test = lab.carries(800, 200)
+    model = lab.tune(model, train, learning_rate=learning_rate, batch_size=8, steps=lab.scale(100, 2),
                      **adapter)
-    return {"loss": lab.loss(model, lab.encoded(test)),
+    return {"loss": lab.loss(model, test),
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}

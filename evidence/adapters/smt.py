@@ -25,11 +25,8 @@ _BLOCKS = {"adapter": "smt", "block": 16, "density": 0.0977, "looks": 5}
 )
 def smt(lab: Lab, *, learning_rate: float, **adapter: Any) -> dict[str, float]:
     """The looks at gradients are steps that the blocks do not make: all arms do the same passes."""
-    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 1200), (10_000, 200)))
-    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=5e-3, batch_size=16,
-                     steps=lab.scale(50, 2))
-    train, test = ([{**row, "completion": row["rationale"]} for row in rows] for rows in (sums, test))
+    model, train, test = lab.carries(1200, 200)
     steps = lab.scale(150, 8) - (5 if adapter.get("choose") == "gradient" else 0)
-    model = lab.tune(model, lab.encoded(train), learning_rate=learning_rate, batch_size=8, steps=steps, **adapter)
-    return {"loss": lab.loss(model, lab.encoded(test)),
+    model = lab.tune(model, train, learning_rate=learning_rate, batch_size=8, steps=steps, **adapter)
+    return {"loss": lab.loss(model, test),
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}

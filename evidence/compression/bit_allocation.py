@@ -5,10 +5,9 @@ Nothing is searched: rounding to the nearest has no options, and the programme h
 
 from __future__ import annotations
 
-import numpy as np
-
 from scrimp.core.registry import build
 from scrimp.evidence import Lab, claim
+from scrimp.examples.templates import Encoded
 
 
 @claim(
@@ -22,19 +21,11 @@ from scrimp.evidence import Lab, claim
     minutes=3,
 )
 def bit_allocation(lab: Lab, *, method: str) -> dict[str, float]:
-    from scrimp.examples.templates import Encoded
-    from scrimp.signals.embeddings import embed_texts
-
     texts, _, test, _ = lab.classes("vader-films", per_class=4, test=lab.scale(128, 8))
     encoder = lab.minilm()
     encoder.model.float()
     read = encoder.tokenizer(texts, truncation=True, max_length=32)["input_ids"]
-
-    def directions() -> np.ndarray:
-        found = embed_texts(encoder, test, max_tokens=32)
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-    before = directions()
+    before = lab.directions(encoder, test, max_tokens=32)
     options = {"bits": 4, "widths": lab.scale((3, 4, 5, 6), (3, 5)), "probes": lab.scale(4, 1)}
     build("compression", method, options).apply(encoder.model, [Encoded(ids, [True] * len(ids)) for ids in read])
-    return {"apart": 1 - float((before * directions()).sum(axis=1).mean())}
+    return {"apart": 1 - float((before * lab.directions(encoder, test, max_tokens=32)).sum(axis=1).mean())}

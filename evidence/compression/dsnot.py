@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from scrimp.core.registry import build
 from scrimp.evidence import Lab, claim
+from scrimp.examples.templates import Encoded
 
 
 @claim(
@@ -20,19 +19,11 @@ from scrimp.evidence import Lab, claim
     minutes=3,
 )
 def dsnot(lab: Lab, *, refine: str, cycles: int = 1, texts: int = 24) -> dict[str, float]:
-    from scrimp.examples.templates import Encoded
-    from scrimp.signals.embeddings import embed_texts
-
     seen, _, test, _ = lab.classes("vader-films", per_class=lab.scale(texts, 4), test=lab.scale(64, 8))
     encoder = lab.minilm()
     encoder.model.float()
     read = encoder.tokenizer(seen, truncation=True, max_length=48)["input_ids"]
-
-    def directions() -> np.ndarray:
-        found = embed_texts(encoder, test, max_tokens=48)
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-    before = directions()
+    before = lab.directions(encoder, test, max_tokens=48)
     method = build("compression", "wanda", {"refine": refine, "sparsity": "60%", "cycles": lab.scale(cycles, 2)})
     method.apply(encoder.model, [Encoded(ids, [True] * len(ids)) for ids in read])
-    return {"apart": 1 - float((before * directions()).sum(axis=1).mean())}
+    return {"apart": 1 - float((before * lab.directions(encoder, test, max_tokens=48)).sum(axis=1).mean())}

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
-from transformers import LlamaForCausalLM
-
-from scrimp.core.assets import cache
 from scrimp.core.registry import build
 from scrimp.evidence import Lab, claim
 from scrimp.serving.decoding import Combined
 
 DOMAIN = "rec.sport.hockey"
 SMALL = {"layers": 2, "width": 64, "heads": 2}
-PRETRAINING = {"steps": 500, "batch_size": 8, "learning_rate": 3e-3}
 STEPS, BATCH = 80, 4
 RATES = {"learning_rate": (2e-3, 4e-3, 8e-3)}
 
@@ -36,22 +31,9 @@ def proxy_tuning(lab: Lab, *, model: Literal["shifted", "small", "tuned"], learn
     """The gain is by how many nats a token the domain's held-out posts are told better than by the large model."""
     held_out, large = lab.blocks(lab.texts(DOMAIN, "test"), count=lab.scale(32, 2)), lab.language_model()
     before = lab.loss(large, held_out)
-    tuned: Any = lab.tune(large if model == "tuned" else small(lab), lab.blocks(lab.texts(DOMAIN), count=STEPS * BATCH),
-                          adapter="full", batch_size=BATCH, learning_rate=learning_rate, steps=lab.scale(STEPS, 2))
+    rows = lab.blocks(lab.texts(DOMAIN), count=STEPS * BATCH)
+    tuned: Any = lab.tune(large if model == "tuned" else lab.language_model(**SMALL), rows, adapter="full",
+                          batch_size=BATCH, learning_rate=learning_rate, steps=lab.scale(STEPS, 2))
     if model == "shifted":
-        tuned = Combined(build("decoding", "proxy-tuning"), [large, tuned, small(lab)])
+        tuned = Combined(build("decoding", "proxy-tuning"), [large, tuned, lab.language_model(**SMALL)])
     return {"gain": before - lab.loss(tuned, held_out)}
-
-
-def small(lab: Lab) -> Any:
-    """A decoder of 0.36 million parameters, trained on the newsgroups that `lab.language_model` was trained on."""
-    if lab.smoke:
-        return lab.scratch(**SMALL)
-
-    def make(folder: Path) -> None:
-        own = Lab(0)
-        texts = [text for domain in own.domains() if domain not in own.unseen for text in own.texts(domain)]
-        rows = own.blocks(texts, count=int(PRETRAINING["steps"] * PRETRAINING["batch_size"]))
-        own.tune(own.scratch(**SMALL), rows, adapter="full", **PRETRAINING).save_pretrained(folder)  # type: ignore[operator, arg-type]
-
-    return LlamaForCausalLM.from_pretrained(cache().step("proxy-small-model", [SMALL, PRETRAINING], make))

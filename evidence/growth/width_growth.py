@@ -6,19 +6,15 @@ models as small and as briefly trained as these they were not shown ahead, and o
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM
 
-from scrimp.core.assets import cache
 from scrimp.core.registry import build
 from scrimp.evidence import Lab, claim
 
 NARROW = {"layers": 3, "width": 64, "heads": 2}
 BLOCK, BATCH, STEPS = 64, 8, 50
-PRETRAINING = {"steps": 500, "batch_size": BATCH, "learning_rate": 3e-3}
 
 
 @claim(
@@ -36,7 +32,7 @@ PRETRAINING = {"steps": 500, "batch_size": BATCH, "learning_rate": 3e-3}
     minutes=4,
 )
 def width_growth(lab: Lab, *, growth: str | None, learning_rate: float) -> dict[str, float]:
-    narrow, changed = source(lab), 0.0
+    narrow, changed = lab.language_model(**NARROW), 0.0
     steps = STEPS if growth else 2 * STEPS
     rows = lab.blocks(lab.texts(), length=BLOCK, count=BATCH * steps)
     held_out = lab.blocks(lab.texts(part="test"), length=BLOCK, count=lab.scale(64, 4))
@@ -52,19 +48,7 @@ def width_growth(lab: Lab, *, growth: str | None, learning_rate: float) -> dict[
 
 @torch.inference_mode()
 def change(narrow: Any, wide: Any, ids: list[int]) -> float:
-    """The largest difference of a logit, as a share of the largest logit."""
-    before, after = (model(input_ids=torch.tensor([ids])).logits for model in (narrow, wide))
+    """The largest difference of a logit, as a share of the largest logit; in double precision."""
+    before, after = (model.double()(input_ids=torch.tensor([ids])).logits for model in (narrow, wide))
+    narrow.float(), wide.float()
     return float((after - before).abs().max() / before.abs().max())
-
-
-def source(lab: Lab) -> Any:
-    """The narrow decoder, trained once; the same for all seeds."""
-    if lab.smoke:
-        return lab.scratch(**NARROW)
-
-    def make(folder: Path) -> None:
-        own = Lab(0)
-        rows = own.blocks(own.texts(), length=BLOCK, count=int(PRETRAINING["steps"] * BATCH))
-        own.tune(own.scratch(**NARROW), rows, adapter="full", **PRETRAINING).save_pretrained(folder)  # type: ignore[operator, arg-type]
-
-    return LlamaForCausalLM.from_pretrained(cache().step("narrow-model", [NARROW, PRETRAINING], make))

@@ -60,7 +60,7 @@ def once(lab: Lab, name: str, batch: int, meta_rate: float) -> float:
     learner = method.fit(model, known, seed=lab.seed)
     rows = episodes * WAY * (SHOTS + QUERIES)
     lab.spent(forward=round(passes[0] * rows), backward=round(passes[1] * rows))
-    drawn = [new(np.random.default_rng([lab.seed, 1, n])) for n in range(lab.scale(150, 4))]
+    drawn = [new(np.random.default_rng([lab.seed, 1, n])) for n in range(lab.scale(500, 4))]
     return float(np.mean([(learner.predict(one).argmax(1) == one.query_y).mean() for one in drawn]))
 
 

@@ -35,7 +35,7 @@ def direct_alignment(lab: Lab, *, objective: str, strength: float, learning_rate
     first, second = lab.scale((FIRST, SECOND), (16, 16))
     texts = [text for domain in lab.unseen for text in lab.texts(domain)]
     rows = pairs(lab, texts, first + second)
-    held_out = pairs(lab, [text for domain in lab.unseen for text in lab.texts(domain, "test")], lab.scale(400, 32))
+    held_out = pairs(lab, [text for domain in lab.unseen for text in lab.texts(domain, "test")], lab.scale(1600, 32))
     shared: dict[str, Any] = {"adapter": "full", "batch_size": 8, "epochs": 1, "learning_rate": learning_rate}
     model = lab.language_model()
     if objective == "orpo":  # both at once, on as many passes: a pair is two

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scrimp.core.registry import build
 from scrimp.evidence import Lab, claim
 from scrimp.tuning.adapters import trainable
@@ -22,15 +24,10 @@ from scrimp.tuning.adapters import trainable
     minutes=4,
 )
 def galore(lab: Lab, *, adapter: str, optimizer: str, learning_rate: float) -> dict[str, float]:
-    """The model learns the sums first, all of it: a LoRA leaves the embeddings of digits, which were rare, as is."""
-    sums, test = (lab.sums(count, seed=lab.seed + part) for part, count in ((0, 800), (10_000, 200)))
-    model = lab.tune(lab.language_model(), lab.encoded(sums), adapter="full", learning_rate=5e-3, batch_size=16,
-                     steps=lab.scale(50, 2))
-    train, test = ([{**row, "completion": row["rationale"]} for row in rows] for rows in (sums, test))
-    before = lab.loss(model, lab.encoded(test))
-    few = {"projection_every": 50, "projection_scale": 1.0} if optimizer == "galore" else {}
-    model = lab.tune(model, lab.encoded(train), adapter=adapter, optimizer=optimizer,
-                     learning_rate=learning_rate, batch_size=8, steps=lab.scale(100, 2),
-                     **few)  # type: ignore[arg-type]
+    model, train, test = lab.carries(800, 200)
+    before = lab.loss(model, test)
+    few: dict[str, Any] = {"projection_every": 50, "projection_scale": 1.0} if optimizer == "galore" else {}
+    model = lab.tune(model, train, adapter=adapter, optimizer=optimizer,
+                     learning_rate=learning_rate, batch_size=8, steps=lab.scale(100, 2), **few)
     state = build("optimizer", optimizer).cost(trainable(model).items()).state_bytes
-    return {"gain": before - lab.loss(model, lab.encoded(test)), "state bytes": state}
+    return {"gain": before - lab.loss(model, test), "state bytes": state}

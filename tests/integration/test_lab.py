@@ -58,3 +58,31 @@ def test_models_are_made_once_and_a_trained_one_knows_more() -> None:
     tuned = lab.tune(made, lab.blocks(lab.texts("sci.med"), count=4), adapter="lora", steps=2, batch_size=2)
     assert lab.meter.bill().tokens_backward == 2 * 2 * 128
     assert lab.loss(tuned, held_out) != lab.loss(again, held_out)
+
+
+def test_a_model_of_another_shape_is_another_model() -> None:
+    lab = Lab(0, smoke=True)
+    small, usual = lab.language_model(layers=2, width=64, heads=2), lab.language_model()
+    assert small.config.hidden_size == 64 and small.config.num_hidden_layers == 2 and usual.config.hidden_size == 128
+    held_out = lab.blocks(lab.texts("sci.space", "test")[:40], count=4)
+    assert lab.loss(small, held_out) < lab.loss(lab.scratch(layers=2, width=64, heads=2), held_out) - 0.2
+
+
+def test_carries_are_learned_after_sums_by_a_model_of_the_seed() -> None:
+    lab = Lab(4, smoke=True)
+    model, learned, held_out = lab.carries(6, 3)
+    again, _, unseen = Lab(5, smoke=True).carries(6, 3)
+    weights, others, plain = (next(iter(one.parameters())) for one in (model, again, lab.language_model()))
+    assert not torch.equal(weights, others) and not torch.equal(weights, plain)
+    assert lab.meter.bill().tokens_backward == 0 and (len(learned), len(held_out)) == (6, 3)
+    told = lab.tokenizer().decode([token for token, trained in zip(learned[0].ids, learned[0].trained, strict=True)
+                                   if trained][:-1])
+    assert told == lab.sums(6)[0]["rationale"]
+    assert held_out != unseen and not {tuple(row.ids) for row in learned} & {tuple(row.ids) for row in held_out}
+
+
+def test_directions_are_of_unit_length() -> None:
+    lab = Lab(0)
+    found = lab.directions(lab.minilm(), ["a dog ran", "a dog ran", "interest rates"], max_tokens=8)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert found[0] @ found[1] > 0.999 > found[0] @ found[2]
