@@ -21,10 +21,10 @@ from scrimp.examples.templates import Encoded
             "head": {"learning_rate": (3e-2, 6e-2)}},
     tuned_for="loss", better="lower",
     methods=("adapter/compacter", "adapter/bottleneck", "adapter/head"),
-    minutes=4,
+    minutes=9,
 )
 def compacter(lab: Lab, *, adapter: str, learning_rate: float) -> dict[str, float]:
-    texts, y, test_texts, test_y = lab.classes("20newsgroups", *lab.scale((20, 500), (1, 8)))
+    texts, y, test_texts, test_y = lab.classes("20newsgroups", *lab.scale((40, 1000), (1, 8)))
     encoder = lab.minilm()
 
     def rows(texts: list[str], classes: np.ndarray) -> list[Encoded]:
@@ -35,6 +35,6 @@ def compacter(lab: Lab, *, adapter: str, learning_rate: float) -> dict[str, floa
     model = PooledClassifier(encoder.model, lab.domains(), seed=lab.seed)
     parameters = build("adapter", adapter).cost(model).parameters
     tuned = lab.tune(model, rows(texts, y), adapter=adapter, objective="classify", learning_rate=learning_rate,
-                     batch_size=16, steps=lab.scale(50, 2))
+                     batch_size=16, steps=lab.scale(100, 2))
     head = sum(value.numel() for value in model.head.parameters())
     return {"loss": lab.loss(tuned, rows(test_texts, test_y), objective="classify"), "parameters": parameters - head}

@@ -18,13 +18,13 @@ from scrimp.tuning.adapters import cut
     search={"learning_rate": (3e-3, 6e-3, 1.2e-2)},
     tuned_for="gain at rank 8", better="higher",
     methods=("adapter/dylora", "adapter/lora"),
-    minutes=3,
+    minutes=5,
 )
 def dylora(lab: Lab, *, adapter: str, learning_rate: float) -> dict[str, float]:
-    model, train, test = lab.carries(1280, 200)
+    model, train, test = lab.carries(2560, 200)
     before = lab.loss(model, test)
     model = lab.tune(model, train, adapter=adapter, rank=8, learning_rate=learning_rate, batch_size=8,
-                     steps=lab.scale(160, 2))
+                     steps=lab.scale(320, 2))
     found = {}
     for rank in (8, 4, 2, 1):
         small = copy.deepcopy(model)

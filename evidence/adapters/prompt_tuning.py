@@ -21,11 +21,11 @@ from scrimp.examples.templates import Encoded
     minutes=4,
 )
 def prompt_tuning(lab: Lab, *, start: str | None, learning_rate: float = 0.0, shots: int = 0) -> dict[str, float]:
-    model, train, rows = lab.carries(800, 200)
+    model, train, rows = lab.carries(1600, 200)
     if start is None:
         shown = [token for row in train[:shots] for token in row.ids]
         rows = [Encoded([*shown, *row.ids], [False] * len(shown) + list(row.trained), row=row.row) for row in rows]
     else:
         model = lab.tune(model, train, adapter="prompt", vectors=10, start=start, learning_rate=learning_rate,
-                         batch_size=8, steps=lab.scale(100, 2))
+                         batch_size=8, steps=lab.scale(200, 2))
     return {"loss": lab.loss(model, rows)}
