@@ -6,6 +6,7 @@ models as small and as briefly trained as these they were not shown ahead, and o
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -49,6 +50,5 @@ def width_growth(lab: Lab, *, growth: str | None, learning_rate: float) -> dict[
 @torch.inference_mode()
 def change(narrow: Any, wide: Any, ids: list[int]) -> float:
     """The largest difference of a logit, as a share of the largest logit; in double precision."""
-    before, after = (model.double()(input_ids=torch.tensor([ids])).logits for model in (narrow, wide))
-    narrow.float(), wide.float()
+    before, after = (deepcopy(model).double()(input_ids=torch.tensor([ids])).logits for model in (narrow, wide))
     return float((after - before).abs().max() / before.abs().max())
