@@ -9,16 +9,16 @@ from scrimp.evidence import Lab, claim
 from scrimp.serving.decoding import Combined
 
 DOMAIN = "rec.sport.hockey"
-SMALL = {"layers": 2, "width": 64, "heads": 2}
+SMALL: dict[str, Any] = {"layers": 2, "width": 64, "heads": 2, "share": 0.25}
 STEPS, BATCH = 80, 4
 RATES = {"learning_rate": (2e-3, 4e-3, 8e-3)}
 
 
 @claim(
     papers=(174, 122),
-    says="A language model is shifted by the difference that tuning on a domain made in the logits of one a quarter "
-         "of its size: on the domain it is better than it was and than the small tuned one, and it has more than half "
-         "of what it would have gained if it had been tuned itself.",
+    says="A language model is shifted by the difference that tuning on a domain made in the logits of a weaker one, a "
+         "quarter of its size that saw a quarter of its texts: on the domain it is better than it was and than the "
+         "small tuned one, and it has more than half of what it would have gained if it had been tuned itself.",
     holds_if=("gain: shifted > 0", "gain: shifted > small", "gain: shifted > 0.5 * tuned"),
     arms={"shifted": {"model": "shifted"}, "small": {"model": "small"}, "tuned": {"model": "tuned"}},
     search={"shifted": RATES, "small": {"learning_rate": (4e-3, 8e-3, 1.6e-2)}, "tuned": RATES},

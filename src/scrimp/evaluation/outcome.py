@@ -106,6 +106,7 @@ class Rung(Options):
         ship_bytes: bytes that must be shipped beside the base model.
         skipped: why it was not run, or None.
         chosen: the settings that produced it.
+        computed: on which path its training was computed, and why.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Rung(Options):
     ship_bytes: int = 0
     curve: tuple[CurvePoint, ...] = ()
     skipped: str | None = None
+    computed: str = ""
     chosen: dict[str, Any] = {}
 
 

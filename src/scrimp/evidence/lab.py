@@ -187,12 +187,12 @@ class Lab:
             torch.manual_seed(self.seed)
             return LlamaForCausalLM(config)
 
-    def language_model(self, **shape: int) -> nn.Module:
+    def language_model(self, *, share: float = 1.0, **shape: int) -> nn.Module:
         """A `scratch` of this shape trained on all newsgroups but `unseen`; the same for all seeds.
 
-        Left as it is, the shape has 1.3 million parameters.
+        Left as it is, the shape has 1.3 million parameters. With a ``share`` it sees only so much of the texts.
         """
-        plan = {**_GENERAL, "steps": self.scale(_GENERAL["steps"], 20)}
+        plan = {**_GENERAL, "steps": round(share * self.scale(_GENERAL["steps"], 20))}
 
         def make() -> nn.Module:
             own = Lab(0)

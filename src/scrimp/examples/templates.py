@@ -57,6 +57,14 @@ class Encoded:
         return len(self.ids) + (len(self.second.ids) if self.second else 0)
 
     @property
+    def together(self) -> int:
+        """Tokens of the row and of what belongs to it, those that both begin with counted once."""
+        if self.second is None:
+            return len(self.ids)
+        differing = (n for n, (a, b) in enumerate(zip(self.ids, self.second.ids, strict=False)) if a != b)
+        return self.tokens - next(differing, min(len(self.ids), len(self.second.ids)))
+
+    @property
     def padded(self) -> int:
         """Tokens that it takes up at least, where everything of a batch is as long as its longest."""
         return 2 * max(len(self.ids), len(self.second.ids)) if self.second else len(self.ids)

@@ -255,7 +255,8 @@ class Run:
 
     def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
         return Rung(name=way.name, title=way.title, kind=way.kind, bill=part.bill(), trainable=way.trainable,
-                    chosen=way.chosen, curve=way.curve, foreseen=self.timing.foreseen.get(way.name), **found)
+                    chosen=way.chosen, curve=way.curve, computed=way.computed,
+                    foreseen=self.timing.foreseen.get(way.name), **found)
 
     def _retention(self, way: Way, meter: Meter) -> Retention | None:
         """What the model forgot: measured on the untouched rung, and again after tuning."""

@@ -91,6 +91,7 @@ class Rung(abc.ABC):
     kind: ClassVar[Literal["untouched", "control", "adapted"]]
     base: Base | None = None  #: the model that it stands on
     curve: tuple[CurvePoint, ...] = ()  #: of the last training
+    computed: str = ""  #: how the last training was
     warnings: tuple[str, ...] = ()  #: of the last training
 
     @property
@@ -274,7 +275,7 @@ class TunedRung(Rung):
         learned, stopping = self._parted(train)
         result = self.plan.train(self.model, self.base.encode(learned), pad_id=self.base.loaded.pad_id, folder=folder,
                                  meter=meter, ledger=self._ledger, validate=self._validator(stopping, meter))
-        self.curve, self.warnings = result.curve, tuple(result.warnings)
+        self.curve, self.computed, self.warnings = result.curve, result.computed, tuple(result.warnings)
         if result.stopped_by in ("time", "tokens"):
             self.warnings += (f"{self.title}: {result.steps} of the {result.planned} planned steps were made; "
                               f"the {result.stopped_by} budget allowed no more",)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrimp.core.workspace import atomic_write
-from scrimp.evaluation.outcome import CurvePoint, Outcome, Sample
+from scrimp.evaluation.outcome import Outcome, Rung, Sample
 from scrimp.reports import charts, numbers, story, text
 from scrimp.reports.charts import Bar, Chart, Dot, Point
 
@@ -148,12 +148,14 @@ def _curves(outcome: Outcome) -> Iterator[list[Chart]]:
     """Of each trained rung, the winner first: training loss, and validation where it was taken."""
     trained = sorted((rung for rung in outcome.rungs if rung.curve), key=lambda rung: rung.name != outcome.winner)
     for index, rung in enumerate(trained[:_CURVES]):
-        yield list(_curves_of(text.clip(rung.title, 60), rung.curve, f"curve-{index}"))
+        yield list(_curves_of(rung, f"curve-{index}"))
 
 
-def _curves_of(title: str, points: tuple[CurvePoint, ...], key: str) -> Iterator[Chart]:
+def _curves_of(rung: Rung, key: str) -> Iterator[Chart]:
+    title, points = text.clip(rung.title, 60), rung.curve
     loss = [Point(point.step, point.loss) for point in points]
-    yield charts.curve(f"{key}-loss", f"Training loss of {title}", _from_to(loss), loss,
+    computed = f" Computed {rung.computed}." if rung.computed else ""
+    yield charts.curve(f"{key}-loss", f"Training loss of {title}", _from_to(loss) + computed, loss,
                        axis="training loss, nats a token", say=numbers.decimal)
     if taken := [Point(point.step, point.validation) for point in points if point.validation is not None]:
         yield charts.curve(f"{key}-validation", f"Validation of {title}", _from_to(taken), taken,

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from scrimp.compute.forest import in_portions
 from scrimp.examples import batching
 
 if TYPE_CHECKING:
+    from scrimp.compute.decoder import Packed
     from scrimp.examples.batching import Batch
     from scrimp.examples.templates import Encoded
 
@@ -46,10 +50,20 @@ class Stream:
         """The step's tokens without padding."""
         return sum(self._data[i].tokens for i in self.indices(step))
 
-    def batches(self, step: int, tokens: int) -> Iterator[Batch]:
-        """The step's micro-batches, each of at most ``tokens`` padded tokens (or of one example)."""
-        for part in batching.micro_batches(self.indices(step), self.lengths, tokens=tokens):
+    def batches(self, step: int, tokens: int, path: Packed | None = None) -> Iterator[Batch]:
+        """The step's micro-batches, each of at most ``tokens`` padded tokens (or of one example).
+
+        On the fast path nothing is padded, and what is shared counts once.
+        """
+        for part in self._parts(self.indices(step), tokens, path):
             yield batching.collate([self._data[i] for i in part], pad_id=self._pad_id)
+
+    def _parts(self, indices: list[int], tokens: int, path: Packed | None) -> list[list[int]]:
+        if path is None:
+            return batching.micro_batches(indices, self.lengths, tokens=tokens)
+        rows = [np.asarray(self._data[i].ids) for i in indices]
+        sizes = [self._data[i].together if path.shared else self._data[i].tokens for i in indices]
+        return [[indices[n] for n in part] for part in in_portions(rows, sizes, tokens, shared=path.shared)]
 
     def _enter(self, epoch: int) -> None:
         if epoch != self._epoch:

@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, Field, model_validator
 from torch import nn
 
+from scrimp.compute.decoder import packed_of
 from scrimp.core import interrupts
 from scrimp.core.budget import Meter
 from scrimp.core.errors import BudgetError, GuardError, ModelError, Stopped
@@ -26,9 +27,11 @@ from scrimp.core.progress import Bar, bar, warn
 from scrimp.core.workspace import fingerprint
 from scrimp.tuning.adapters import Chooser, compute_dtype, copied, put_back, trainable
 from scrimp.tuning.curve import CurvePoint
+from scrimp.tuning.fastpath import fast_path
 from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, fault, untrained
 from scrimp.tuning.memory import Tidy, is_out_of_memory, return_freed
 from scrimp.tuning.objectives import Objective, TorchBatch
+from scrimp.tuning.objectives.tokens import decoder_and_head
 from scrimp.tuning.optimizers import Clipping, NormClipping, Optimizer, Schedule, Stepped
 from scrimp.tuning.pace import Pace
 from scrimp.tuning.reproducible import RandomState, reproducible
@@ -60,6 +63,8 @@ class TrainOptions(Options):
         checkpoint_every_s: seconds between checkpoints.
         checkpoint_every_steps: steps between checkpoints, in place of seconds.
         reserve_s: seconds of the time budget to leave for what comes after.
+        fast: compute a decoder of a known family without padding, what rows begin with in common once, and by parts
+            that keep less; it gives the same to rounding.
     """
 
     epochs: int = Field(default=3, ge=1)
@@ -72,6 +77,7 @@ class TrainOptions(Options):
     checkpoint_every_s: Seconds = 30.0
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     reserve_s: float = Field(default=0.0, ge=0)
+    fast: bool = True
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -94,6 +100,7 @@ class TrainResult(Options):
         seconds: of training, earlier attempts included.
         tokens: trained on, without padding, repetitions counted.
         trainable: parameters that moved.
+        computed: on which path, and with which kernels, or why on the usual one.
         warnings: for the person.
     """
 
@@ -107,6 +114,7 @@ class TrainResult(Options):
     seconds: float
     tokens: int
     trainable: int
+    computed: str
     warnings: tuple[str, ...]
 
 
@@ -163,9 +171,10 @@ def train(
     moving = trainable(model)
     if not moving:
         raise ModelError("nothing of this model can move", fix="attach an adapter before training")
-    with reproducible(options.seed, next(iter(moving.values())).device):
+    with (reproducible(options.seed, next(iter(moving.values())).device),
+          fast_path(model, data, pad_id=pad_id, wanted=options.fast) as slow_because):
         run = _Run(model, data, pad_id, objective, optimizer, schedule, options, Path(folder), meter, ledger, validate,
-                   clipping or NormClipping())
+                   clipping or NormClipping(), slow_because)
         try:
             return run.go()
         finally:  # an optimizer may let but a part of it move at a time
@@ -188,6 +197,7 @@ class _Run:
     ledger: Ledger | None
     validate: Callable[[], float] | None
     clipping: Clipping
+    slow_because: str | None
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
     over_memory: bool = False
     memory: Tidy = field(default_factory=Tidy)
@@ -212,6 +222,7 @@ class _Run:
         self.device = next(iter(self.moving.values())).device
         self.dtype = compute_dtype(self.model)
         self.work = Work.of(self.model)
+        self.path = None if self.slow_because else packed_of(decoder_and_head(self.model)[0])
         self.dead = DeadGradient(self.moving)
         self.validate_every = options.validate_every or self.stream.steps_per_epoch
         self.optimizer = self.method.build(self.moving.items(), steps)
@@ -232,6 +243,12 @@ class _Run:
             "moving": {name: list(p.shape) for name, p in self.moving.items()},
             "precision": str(self.dtype), "pad_id": self.pad_id, "validated": self.validate is not None,
         })
+
+    def computed(self) -> str:
+        if self.path is None:
+            return f"on the usual path: {self.slow_because}"
+        shared = "" if self.path.shared else ", nothing shared between rows because of dropout"
+        return f"on the fast path, with {self.path.kernels.name} kernels{shared}"
 
     def go(self) -> TrainResult:
         self.model.train()
@@ -254,6 +271,7 @@ class _Run:
             self.warn("all checkpoints were damaged; the run started again")
         self.log("started", planned=self.at.planned, steps_per_epoch=self.stream.steps_per_epoch,
                  trainable=self.work.moving, precision=str(self.dtype).removeprefix("torch."),
+                 computed=self.computed(),
                  options=self.options.model_dump(mode="json"))
         for name, chooser in self.choosers.items():
             self.choose(name, chooser)
@@ -337,9 +355,9 @@ class _Run:
 
     def accumulate(self, step: int) -> float:
         """Sum the micro-batches' gradients, then divide by the step's count, so that how it is cut changes nothing."""
-        total, count, padded = 0.0, 0, 0
+        total, count, computed = 0.0, 0, 0
         self.model.zero_grad(set_to_none=True)
-        for batch in self.stream.batches(step, self.at.micro_tokens):
+        for batch in self.stream.batches(step, self.at.micro_tokens, self.path):
             on_device = TorchBatch.of(batch, self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
                 loss = self.objective.loss(self.model, on_device)
@@ -347,13 +365,13 @@ class _Run:
             if loss.count:
                 loss.total.backward()
                 total, count = total + float(loss.total.detach()), count + loss.count
-            padded += on_device.input_ids.numel()
+            computed += (self.path.computed() if self.path else 0) or on_device.input_ids.numel()
             self.memory.after_turn()
         if not count:
             raise GuardError(f"nothing is trained in step {step + 1}",
                              where=f"rows {self.stream.rows(step)}", why="the objective counts nothing in it",
                              fix="see what is trained with: scrimp inspect")
-        self.charge(step, padded, count)
+        self.charge(step, computed, count)
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad /= count
@@ -457,10 +475,10 @@ class _Run:
     def longest(self) -> int:
         return max(self.stream.lengths)
 
-    def charge(self, step: int, padded: int, predicted: int) -> None:
+    def charge(self, step: int, computed: int, predicted: int) -> None:
         tokens = self.stream.tokens(step)
         self.at.tokens += tokens
-        self.meter.charge(tokens_forward=tokens, tokens_backward=tokens, flops=self.work.flops(padded, predicted))
+        self.meter.charge(tokens_forward=tokens, tokens_backward=tokens, flops=self.work.flops(computed, predicted))
 
     # -- keeping -------------------------------------------------------------------------------------------------
 
@@ -530,7 +548,7 @@ class _Run:
             curve=tuple(self.at.curve), steps=self.at.step, planned=self.at.first_plan, stopped_by=self.at.stopped_by,
             best_step=self.at.best_step if self.validate else self.at.step, validation=self.at.best,
             validation_before=self.at.validation_before, seconds=self.seconds(), tokens=self.at.tokens,
-            trainable=self.work.moving, warnings=tuple(self.at.warnings))
+            trainable=self.work.moving, computed=self.computed(), warnings=tuple(self.at.warnings))
         self.log("finished", **result.model_dump(mode="json", exclude={"curve"}))
         return result
 

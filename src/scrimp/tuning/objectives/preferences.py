@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -69,6 +69,8 @@ class DirectAlignment(TokenObjective):
         sft: of the chosen answer's mean cross-entropy beside it.
         chunk: predicted tokens whose logits are held at once.
     """
+
+    precise: ClassVar[bool] = True
 
     reward: Literal["ratio", "odds", "likelihood"] = "ratio"
     compare: Literal["pairwise", "pointwise", "contrastive"] = "pairwise"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field, PrivateAttr
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from scrimp.compute.decoder import packed_of
+from scrimp.compute.output import token_losses
 from scrimp.tuning.objectives.base import Objective, TorchBatch
 
 if TYPE_CHECKING:
@@ -31,24 +32,21 @@ class TokenObjective(Objective):
 
     Attributes:
         chunk: predicted tokens whose logits are held at once.
+        precise: whether log-probabilities are summed up, so that logits are to be float32 products.
     """
 
+    precise: ClassVar[bool] = False
     chunk: int = Field(default=256, ge=1)
     _plain: WeakKeyDictionary[nn.Module, bool] = PrivateAttr(default_factory=WeakKeyDictionary)
 
     def token_losses(self, model: nn.Module, batch: TorchBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The cross-entropy of each trained token, float32 [N], in nats, and its row, int64 [N].
-
-        With gradients each chunk's logits are computed once more in the backward pass, so that they are never all held.
-        """
+        """The cross-entropy of each trained token, float32 [N], in nats, and its row, int64 [N]."""
         rows, positions, targets = predicted(batch)
         if not self.is_plain(model, batch):
             return F.cross_entropy(full_logits(model, batch)[rows, positions].float(), targets, reduction="none"), rows
-        body, head = parts(model)
-        chosen = states(body, batch.input_ids, batch.attention_mask)[rows, positions]
-        chunks = zip(chosen.split(self.chunk), targets.split(self.chunk), strict=True)
-        losses = [checkpoint(_losses, s, t, head, use_reentrant=False, preserve_rng_state=False) for s, t in chunks]
-        return torch.cat(losses), rows
+        body, head = decoder_and_head(model)
+        chosen = states_at(body, batch, rows, positions)
+        return token_losses(chosen, targets, head, chunk=self.chunk, precise=self.precise), rows
 
     def supervised(self, example: Encoded) -> int:
         return sum(example.trained[1:])
@@ -81,10 +79,17 @@ def full_logits(model: nn.Module, batch: TorchBatch) -> torch.Tensor:
     return logits[:, -batch.input_ids.shape[1]:]
 
 
-def parts(model: Any) -> tuple[nn.Module, nn.Module]:
+def decoder_and_head(model: Any) -> tuple[nn.Module, nn.Module]:
     """The transformer without its output layer, and the output layer; layers that an adapter wrapped stay wrapped."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return base.get_decoder(), base.get_output_embeddings()
+
+
+def states_at(body: nn.Module, batch: TorchBatch, rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """The body's last hidden states [N, H] at these places, by the fast path where it is on one."""
+    if (path := packed_of(body)) is not None and path.takes(batch.attention_mask):
+        return path.states(batch.input_ids, batch.attention_mask, rows, positions)
+    return states(body, batch.input_ids, batch.attention_mask)[rows, positions]
 
 
 def states(body: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -92,15 +97,11 @@ def states(body: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tens
     return body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
 
 
-def _losses(states: torch.Tensor, targets: torch.Tensor, head: nn.Module) -> torch.Tensor:
-    return F.cross_entropy(head(states).float(), targets, reduction="none")
-
-
 def _logits_are_plain(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> bool:
     training = model.training
     model.eval()
     try:
-        body, head = parts(model)
+        body, head = decoder_and_head(model)
         # with gradients: autocast would keep weights cast without them, and the first batch would train nothing
         whole = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         ours = head(states(body, ids, mask))

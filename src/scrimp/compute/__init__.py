@@ -1,0 +1,1 @@
+"""How a decoder is run with nothing computed twice and nothing kept that is not needed."""

@@ -1,0 +1,216 @@
+"""The fast path: the parts of a known decoder replaced, while it trains, by ones that give the same for less.
+
+The model stays transformers' own, and PEFT's: what is replaced are the forward methods of its attention, its gated
+networks, its norms and its low-rank layers, and they are put back at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from scrimp.compute.attention import Block, blocks_of, forest_attention
+from scrimp.compute.forest import Forest
+from scrimp.compute.kernels import Kernels, kernels_for
+from scrimp.compute.layers import gated, rms_norm
+from scrimp.compute.lowrank import LowRank, low_rank
+
+__all__ = ["FAMILIES", "Packed", "packed", "packed_of"]
+
+#: transformers' names of the families whose parts are known
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma")
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "head_dim", "scaling")
+_GATED = ("gate_proj", "up_proj", "down_proj", "act_fn")
+
+
+@dataclass
+class Packed:
+    """A decoder on the fast path.
+
+    Attributes:
+        body: the decoder without its output layer.
+        kernels: what computes between products of matrices.
+        shared: whether what rows begin with in common is computed once.
+        window: tokens back that attention sees in some layer; None if all.
+    """
+
+    body: nn.Module
+    kernels: Kernels
+    shared: bool
+    window: int | None
+    blocks: list[Block] = field(default_factory=list)
+    _computed: int = 0
+
+    def takes(self, mask: torch.Tensor) -> bool:
+        """Whether rows of such a mask [B, L] can be computed this way: none is longer than attention sees."""
+        return self.window is None or mask.shape[1] <= self.window
+
+    def states(self, ids: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor,
+               positions: torch.Tensor) -> torch.Tensor:
+        """The last hidden states [N, H] of the tokens at ``positions`` of ``rows``, of ids and mask [B, L]."""
+        host, lengths = ids.cpu().numpy(), mask.sum(1).tolist()
+        forest = Forest.of([host[i, :length] for i, length in enumerate(lengths)], shared=self.shared)
+        starts = np.cumsum([0, *lengths[:-1]])
+        places = np.concatenate(forest.places)[starts[rows.cpu().numpy()] + positions.cpu().numpy()]
+        return self.forest_states(forest, ids.device)[torch.from_numpy(places).to(ids.device)]
+
+    def computed(self) -> int:
+        """Tokens that were passed through the decoder since this was last asked."""
+        found, self._computed = self._computed, 0
+        return found
+
+    def forest_states(self, forest: Forest, device: torch.device) -> torch.Tensor:
+        """The last hidden states [T, H] of all tokens of a forest."""
+        self.blocks = blocks_of(forest)
+        self._computed += len(forest.ids)
+        try:
+            unmasked = torch.empty(1, 1, 1, 1, device=device)  # four dimensions: transformers takes it and makes none
+            ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
+            return self.body(input_ids=ids, position_ids=positions, attention_mask=unmasked,
+                             use_cache=False).last_hidden_state[0]
+        finally:
+            self.blocks = []
+
+
+def packed_of(body: nn.Module) -> Packed | None:
+    """The fast path that ``body`` is on."""
+    return getattr(body, "packed", None)
+
+
+@contextmanager
+def packed(body: Any) -> Iterator[str | None]:
+    """Puts a decoder on the fast path; gives the reason why not, if it is not of a known kind."""
+    if (reason := _why_not(body)) is not None:
+        yield reason
+        return
+    dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in body.modules())
+    path = Packed(body, kernels_for(next(body.parameters())), not dropout, _window(body.config))
+    replaced = dict(_replacements(body, path))
+    for module, forward in replaced.items():
+        module.forward = forward
+    body.packed = path
+    try:
+        yield None
+    finally:
+        del body.packed
+        for module in replaced:
+            del module.forward
+
+
+def _why_not(body: Any) -> str | None:
+    config = getattr(body, "config", None)
+    kind = getattr(config, "model_type", None)
+    if kind not in FAMILIES:
+        return f"{kind or type(body).__name__} is not of a family that it knows"
+    if not any(_has(module, _ATTENTION) for module in body.modules()):
+        return "its attention is not of the known form"
+    if getattr(config, "attention_dropout", 0):
+        return "it drops attention out"
+    return None
+
+
+def _window(config: Any) -> int | None:
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    return getattr(config, "sliding_window", None)
+
+
+def _has(module: nn.Module, names: Sequence[str]) -> bool:
+    return all(hasattr(module, name) for name in names)
+
+
+def _replacements(body: nn.Module, path: Packed) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+    for module in body.modules():
+        if _has(module, _ATTENTION):
+            yield module, _attention(module, module.forward, path)
+        elif _has(module, _GATED):
+            yield module, _network(module, path)
+        elif type(module).__name__.endswith("RMSNorm") and not module.weight.requires_grad:
+            yield module, _norm(module, path)
+        elif _is_plain_low_rank(module):
+            yield module, _alone(module, module.forward)
+
+
+def _attention(module: Any, usual: Callable[..., Any], path: Packed) -> Callable[..., Any]:
+    def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, *args: Any, **named: Any) -> Any:
+        if not path.blocks:
+            return usual(hidden_states, position_embeddings, *args, **named)
+        q, k, v = (one.view(hidden_states.shape[1], -1, module.head_dim)
+                   for one in _projected(hidden_states, (module.q_proj, module.k_proj, module.v_proj)))
+        if (norm := getattr(module, "q_norm", None)) is not None:
+            q, k = norm(q), module.k_norm(k)
+        cos, sin = (one[0].float() for one in position_embeddings)
+        read = forest_attention(q, k, v, cos, sin, scale=module.scaling, blocks=path.blocks, kernels=path.kernels)
+        return module.o_proj(read[None]), None
+
+    return forward
+
+
+def _network(module: Any, path: Packed) -> Callable[..., Any]:
+    silu = isinstance(module.act_fn, nn.SiLU) or type(module.act_fn).__name__ == "SiLUActivation"
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        gate, up = _projected(x, (module.gate_proj, module.up_proj))
+        if silu:
+            return module.down_proj(gated(gate, up, path.kernels))
+        return module.down_proj(module.act_fn(gate) * up)
+
+    return forward
+
+
+def _norm(module: Any, path: Packed) -> Callable[..., Any]:
+    eps = module.eps if hasattr(module, "eps") else module.variance_epsilon
+    shifted = type(module).__name__.startswith("Gemma")  # there the weight is what is added to one
+    weight = (1.0 + module.weight.detach().float()) if shifted else module.weight.detach()
+    return lambda x: rms_norm(x, weight, eps, path.kernels)
+
+
+def _projected(x: torch.Tensor, layers: Sequence[Any]) -> Sequence[torch.Tensor]:
+    """What several layers make of one input."""
+    if all(_is_plain_low_rank(layer) and _is_in_use(layer) for layer in layers):
+        return _made(x, layers)
+    return [layer(x) for layer in layers]
+
+
+def _alone(layer: Any, usual: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(x: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
+        return _made(x, [layer])[0] if _is_in_use(layer) and not args and not named else usual(x, *args, **named)
+
+    return forward
+
+
+def _made(x: torch.Tensor, layers: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+    parts = []
+    for layer in layers:
+        name, base = layer.active_adapters[0], layer.base_layer
+        parts.append(LowRank(base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight,
+                             layer.scaling[name]))
+    return low_rank(x.to(parts[0].weight.dtype), parts)
+
+
+def _is_in_use(layer: Any) -> bool:
+    return not layer.disable_adapters and not layer.merged
+
+
+def _is_plain_low_rank(layer: Any) -> bool:
+    """Whether a layer of PEFT's is the frozen one and a product of two, and nothing else."""
+    from peft.tuners.lora import Linear
+
+    if type(layer) is not Linear or len(layer.active_adapters) != 1:
+        return False
+    name, base = layer.active_adapters[0], layer.base_layer
+    if name not in layer.lora_A or name in layer.lora_variant or layer.fan_in_fan_out:
+        return False
+    if type(base) is not nn.Linear or base.weight.requires_grad:
+        return False
+    if not isinstance(layer.lora_dropout[name], nn.Identity):
+        return False
+    thin = (layer.lora_A[name], layer.lora_B[name])
+    hooked = any(one._forward_hooks or one._forward_pre_hooks for one in (base, *thin))
+    return not hooked and all(one.bias is None for one in thin)

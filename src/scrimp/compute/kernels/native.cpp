@@ -1,0 +1,233 @@
+// What is computed between products of matrices, for float and bfloat16; sums are float. Compiled once, where it runs,
+// by native.py, which says what the arguments are. Rows are independent of each other and are shared out to threads.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+using Int = int64_t;
+
+struct Half {  // bfloat16: the upper half of a float
+  uint16_t bits;
+};
+
+inline float wide(float x) { return x; }
+inline float wide(Half x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float found;
+  std::memcpy(&found, &bits, sizeof found);
+  return found;
+}
+
+inline void put(float& into, float x) { into = x; }
+inline void put(Half& into, float x) {  // to the nearest, ties to even; what is no number stays none
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  into.bits = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+
+inline float exponential(float x) {  // e^x to a ten-millionth of itself; in a form that compilers make vectors of
+  const float given = x;
+  x = std::min(std::max(x, -87.0f), 88.0f);
+  const float n = std::floor(x * 1.44269504f + 0.5f);
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const int32_t power = (static_cast<int32_t>(n) + 127) << 23;
+  float scale;
+  std::memcpy(&scale, &power, sizeof scale);
+  return given < -87.0f ? 0.0f : p * scale;  // below are no normal numbers, which are slow to compute with
+}
+
+inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+template <class T>
+void rotated(const T* x, const float* cosines, const float* sines, T* out, Int tokens, Int groups, Int group, Int width,
+             float scale, int threads) {
+  const Int half = width / 2, heads = groups * group;
+#pragma omp parallel for num_threads(threads)
+  for (Int t = 0; t < tokens; ++t) {
+    const float *c = cosines + t * width, *s = sines + t * width;
+    for (Int h = 0; h < heads; ++h) {
+      const T* from = x + (t * heads + h) * width;
+      T* to = out + (((h / group) * tokens + t) * group + h % group) * width;
+      for (Int i = 0; i < half; ++i) {
+        const float a = wide(from[i]), b = wide(from[i + half]);
+        put(to[i], (a * c[i] - b * s[i]) * scale);
+        put(to[i + half], (b * c[i + half] + a * s[i + half]) * scale);
+      }
+    }
+  }
+}
+
+template <class T>
+void rotated_back(const T* gradient, const float* cosines, const float* sines, T* out, Int tokens, Int groups, Int group,
+                  Int width, float scale, int threads) {
+  const Int half = width / 2, heads = groups * group;
+#pragma omp parallel for num_threads(threads)
+  for (Int t = 0; t < tokens; ++t) {
+    const float *c = cosines + t * width, *s = sines + t * width;
+    for (Int h = 0; h < heads; ++h) {
+      const T* from = gradient + (((h / group) * tokens + t) * group + h % group) * width;
+      T* to = out + (t * heads + h) * width;
+      for (Int i = 0; i < half; ++i) {
+        const float a = wide(from[i]) * scale, b = wide(from[i + half]) * scale;
+        put(to[i], a * c[i] + b * s[i + half]);
+        put(to[i + half], b * c[i + half] - a * s[i]);
+      }
+    }
+  }
+}
+
+template <class T>
+void softmax(T* scores, Int heads, Int rows, Int seen, Int group, Int length, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> buffer(seen);
+    float* row = buffer.data();
+#pragma omp for
+    for (Int i = 0; i < heads * rows; ++i) {
+      T* score = scores + i * seen;
+      const Int visible = seen - length + (i % rows) / group + 1;
+      float most = -INFINITY, sum = 0.0f;
+      for (Int j = 0; j < visible; ++j) {
+        row[j] = wide(score[j]);
+        most = std::max(most, row[j]);
+      }
+      for (Int j = 0; j < visible; ++j) {
+        row[j] = exponential(row[j] - most);
+        sum += row[j];
+      }
+      const float inverse = 1.0f / sum;
+      for (Int j = 0; j < visible; ++j) put(score[j], row[j] * inverse);
+      for (Int j = visible; j < seen; ++j) put(score[j], 0.0f);
+    }
+  }
+}
+
+template <class T>
+void softmax_backward(T* gradient, const T* likely, Int rows, Int seen, int threads) {
+#pragma omp parallel for num_threads(threads)
+  for (Int i = 0; i < rows; ++i) {
+    T* g = gradient + i * seen;
+    const T* p = likely + i * seen;
+    float sum = 0.0f;
+    for (Int j = 0; j < seen; ++j) sum += wide(g[j]) * wide(p[j]);
+    for (Int j = 0; j < seen; ++j) put(g[j], wide(p[j]) * (wide(g[j]) - sum));
+  }
+}
+
+template <class T>
+float inverse_rms(const T* x, Int width, float eps) {
+  float squares = 0.0f;
+  for (Int j = 0; j < width; ++j) squares += wide(x[j]) * wide(x[j]);
+  return 1.0f / std::sqrt(squares / static_cast<float>(width) + eps);
+}
+
+template <class T>
+void rms_norm(const T* x, const float* weight, T* out, Int rows, Int width, float eps, int threads) {
+#pragma omp parallel for num_threads(threads)
+  for (Int i = 0; i < rows; ++i) {
+    const T* from = x + i * width;
+    const float inverse = inverse_rms(from, width, eps);
+    for (Int j = 0; j < width; ++j) put(out[i * width + j], wide(from[j]) * inverse * weight[j]);
+  }
+}
+
+template <class T>
+void rms_norm_backward(const T* gradient, const T* x, const float* weight, T* out, Int rows, Int width, float eps,
+                       int threads) {
+#pragma omp parallel for num_threads(threads)
+  for (Int i = 0; i < rows; ++i) {
+    const T *g = gradient + i * width, *from = x + i * width;
+    const float inverse = inverse_rms(from, width, eps);
+    float along = 0.0f;
+    for (Int j = 0; j < width; ++j) along += wide(g[j]) * weight[j] * wide(from[j]);
+    along *= inverse * inverse / static_cast<float>(width);
+    for (Int j = 0; j < width; ++j)
+      put(out[i * width + j], inverse * (wide(g[j]) * weight[j] - wide(from[j]) * along));
+  }
+}
+
+template <class T>
+void gated(const T* gate, const T* up, T* out, Int rows, Int width, int threads) {
+#pragma omp parallel for num_threads(threads)
+  for (Int i = 0; i < rows; ++i)
+    for (Int j = i * width; j < (i + 1) * width; ++j) put(out[j], wide(gate[j]) * sigmoid(wide(gate[j])) * wide(up[j]));
+}
+
+template <class T>
+void gated_backward(const T* gradient, const T* gate, const T* up, T* for_gate, T* for_up, Int rows, Int width,
+                    int threads) {
+#pragma omp parallel for num_threads(threads)
+  for (Int i = 0; i < rows; ++i)
+    for (Int j = i * width; j < (i + 1) * width; ++j) {
+      const float g = wide(gate[j]), towards = wide(gradient[j]), share = sigmoid(g);
+      put(for_gate[j], towards * wide(up[j]) * share * (1.0f + g * (1.0f - share)));
+      put(for_up[j], towards * g * share);
+    }
+}
+
+template <class T>
+void cross_entropy(T* logits, const Int* targets, float* losses, Int rows, Int vocabulary, int threads) {
+#pragma omp parallel for num_threads(threads)
+  for (Int i = 0; i < rows; ++i) {
+    T* row = logits + i * vocabulary;
+    float most = -INFINITY, sum = 0.0f;
+    for (Int j = 0; j < vocabulary; ++j) most = std::max(most, wide(row[j]));
+    for (Int j = 0; j < vocabulary; ++j) sum += exponential(wide(row[j]) - most);
+    const float normaliser = most + std::log(sum), target = wide(row[targets[i]]);
+    losses[i] = normaliser - target;
+    for (Int j = 0; j < vocabulary; ++j) put(row[j], exponential(wide(row[j]) - normaliser));
+    put(row[targets[i]], exponential(target - normaliser) - 1.0f);
+  }
+}
+
+}  // namespace
+
+#define FOR(T, NAME)                                                                                                   \
+  extern "C" void rotated_##NAME(const T* x, const float* c, const float* s, T* out, Int tokens, Int groups,           \
+                                 Int group, Int width, float scale, int threads) {                                     \
+    rotated(x, c, s, out, tokens, groups, group, width, scale, threads);                                               \
+  }                                                                                                                    \
+  extern "C" void rotated_back_##NAME(const T* g, const float* c, const float* s, T* out, Int tokens, Int groups,      \
+                                      Int group, Int width, float scale, int threads) {                                \
+    rotated_back(g, c, s, out, tokens, groups, group, width, scale, threads);                                          \
+  }                                                                                                                    \
+  extern "C" void softmax_##NAME(T* scores, Int heads, Int rows, Int seen, Int group, Int length, int threads) {       \
+    softmax(scores, heads, rows, seen, group, length, threads);                                                        \
+  }                                                                                                                    \
+  extern "C" void softmax_backward_##NAME(T* gradient, const T* likely, Int rows, Int seen, int threads) {             \
+    softmax_backward(gradient, likely, rows, seen, threads);                                                           \
+  }                                                                                                                    \
+  extern "C" void rms_norm_##NAME(const T* x, const float* weight, T* out, Int rows, Int width, float eps,             \
+                                  int threads) {                                                                       \
+    rms_norm(x, weight, out, rows, width, eps, threads);                                                               \
+  }                                                                                                                    \
+  extern "C" void rms_norm_backward_##NAME(const T* gradient, const T* x, const float* weight, T* out, Int rows,       \
+                                           Int width, float eps, int threads) {                                        \
+    rms_norm_backward(gradient, x, weight, out, rows, width, eps, threads);                                            \
+  }                                                                                                                    \
+  extern "C" void gated_##NAME(const T* gate, const T* up, T* out, Int rows, Int width, int threads) {                 \
+    gated(gate, up, out, rows, width, threads);                                                                        \
+  }                                                                                                                    \
+  extern "C" void gated_backward_##NAME(const T* gradient, const T* gate, const T* up, T* for_gate, T* for_up,         \
+                                        Int rows, Int width, int threads) {                                            \
+    gated_backward(gradient, gate, up, for_gate, for_up, rows, width, threads);                                        \
+  }                                                                                                                    \
+  extern "C" void cross_entropy_##NAME(T* logits, const Int* targets, float* losses, Int rows, Int vocabulary,         \
+                                       int threads) {                                                                  \
+    cross_entropy(logits, targets, losses, rows, vocabulary, threads);                                                 \
+  }
+
+FOR(float, f32)
+FOR(Half, bf16)

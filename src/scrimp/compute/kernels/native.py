@@ -1,0 +1,160 @@
+"""The kernels in C++, compiled where they run; see `native.cpp`.
+
+They are compiled on first use rather than when scrimp is installed: only then is it known which instructions the
+processor has that they run on, and an installation may be moved to another machine. What was compiled is kept in the
+cache, addressed by source, compiler and processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from scrimp.compute.kernels.eager import Kernels
+from scrimp.core.assets import cache
+from scrimp.core.progress import say
+from scrimp.core.workspace import fingerprint
+
+__all__ = ["Native", "compiler", "library"]
+
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math",
+          "-fno-signed-zeros")
+_SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
+_TIMEOUT_S = 300
+
+
+class Native(Kernels):
+    """C++ for float32 and bfloat16 on a CPU; everything else as in plain torch."""
+
+    name = "native"
+
+    def __init__(self, compiled: ctypes.CDLL) -> None:
+        self._compiled = compiled
+
+    def rotated(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, groups: int,
+                scale: float) -> torch.Tensor:
+        tokens, heads, width = x.shape
+        out = x.new_empty(groups, tokens, heads // groups, width)
+        self._call("rotated", x.contiguous(), cos.contiguous(), sin.contiguous(), out, tokens, groups, heads // groups,
+                   width, scale)
+        return out
+
+    def rotated_back(self, gradient: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, scale: float) -> torch.Tensor:
+        groups, tokens, group, width = gradient.shape
+        out = gradient.new_empty(tokens, groups * group, width)
+        self._call("rotated_back", gradient.contiguous(), cos.contiguous(), sin.contiguous(), out, tokens, groups,
+                   group, width, scale)
+        return out
+
+    def softmax(self, scores: torch.Tensor, group: int, length: int) -> torch.Tensor:
+        heads, rows, seen = scores.shape
+        self._call("softmax", scores, heads, rows, seen, group, length)
+        return scores
+
+    def softmax_backward(self, gradient: torch.Tensor, likely: torch.Tensor) -> torch.Tensor:
+        heads, rows, seen = gradient.shape
+        self._call("softmax_backward", gradient, likely, heads * rows, seen)
+        return gradient
+
+    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        out = torch.empty_like(x)
+        self._call("rms_norm", x, weight.float(), out, *_rows(x), eps)
+        return out
+
+    def rms_norm_backward(self, gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor,
+                          eps: float) -> torch.Tensor:
+        out = torch.empty_like(x)
+        self._call("rms_norm_backward", gradient, x, weight.float(), out, *_rows(x), eps)
+        return out
+
+    def gated(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        out = torch.empty_like(gate)
+        self._call("gated", gate, up, out, *_rows(gate))
+        return out
+
+    def gated_backward(self, gradient: torch.Tensor, gate: torch.Tensor,
+                       up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        for_gate, for_up = torch.empty_like(gate), torch.empty_like(up)
+        self._call("gated_backward", gradient, gate, up, for_gate, for_up, *_rows(gate))
+        return for_gate, for_up
+
+    def cross_entropy(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        losses = torch.empty(len(logits), dtype=torch.float32)
+        self._call("cross_entropy", logits, targets.contiguous(), losses, *_rows(logits))
+        return losses
+
+    def _call(self, name: str, *given: torch.Tensor | int | float) -> None:
+        """Call the function for the first tensor's dtype; all tensors are contiguous."""
+        first = given[0]
+        assert isinstance(first, torch.Tensor)
+        function = getattr(self._compiled, f"{name}_{_SUFFIX[first.dtype]}")
+        function(*map(_argument, given), ctypes.c_int(torch.get_num_threads()))
+
+
+def _argument(value: torch.Tensor | int | float) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:
+    if isinstance(value, torch.Tensor):
+        assert value.is_contiguous(), "the kernels read memory in order"
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
+
+
+def _rows(x: torch.Tensor) -> tuple[int, int]:
+    return x.numel() // x.shape[-1], x.shape[-1]
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where there is no compiler, or it fails, which is said once."""
+    if (found := compiler()) is None:
+        return None
+    source = files("scrimp.compute.kernels").joinpath("native.cpp").read_text()
+    try:
+        kept = cache().step("kernels", [source, _FLAGS, _version(found), _processor()],
+                            lambda folder: _compile(found, source, folder))
+        return ctypes.CDLL(str(kept / "native.so"))
+    except (OSError, subprocess.SubprocessError) as error:
+        say(f"the C++ kernels could not be compiled, slower ones are used ({_reason(error)})")
+        return None
+
+
+def compiler() -> str | None:
+    """The C++ compiler of this machine."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+
+
+def _compile(compiler: str, source: str, folder: Path) -> None:
+    (folder / "native.cpp").write_text(source)
+    base = [compiler, *_FLAGS, "-shared", "native.cpp", "-o", "native.so"]
+    for threads in (["-fopenmp"], []):  # without OpenMP's library they run on one thread
+        done = subprocess.run([*base, *threads], cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S,
+                              check=not threads)
+        if done.returncode == 0:
+            return
+
+
+def _version(compiler: str) -> str:
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S,
+                          check=True).stdout
+
+
+def _processor() -> str:
+    """What tells processors with different instructions apart."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = {line for line in lines if line.startswith(("flags", "Features"))} or {platform.processor()}
+    return fingerprint([platform.machine(), sorted(flags)])
+
+
+def _reason(error: Exception) -> str:
+    told = getattr(error, "stderr", None) or str(error)
+    return told.strip().splitlines()[-1] if told.strip() else type(error).__name__

@@ -1,0 +1,79 @@
+"""Whether a model trains on the fast path: if its family is known, and it is found to give the same states there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from scrimp.compute.decoder import packed
+from scrimp.examples.batching import collate
+from scrimp.tuning.adapters import compute_dtype
+from scrimp.tuning.objectives import TorchBatch
+from scrimp.tuning.objectives.tokens import decoder_and_head, has_virtual_tokens, states_at
+
+if TYPE_CHECKING:
+    from scrimp.examples.templates import Encoded
+
+__all__ = ["fast_path"]
+
+_PROBED = 3  # rows
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # of the states' length
+
+
+@contextmanager
+def fast_path(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, wanted: bool) -> Iterator[str | None]:
+    """Puts the decoder in ``model`` on the fast path within the block; gives the reason why not, if it is not.
+
+    The first rows' states are computed both ways: where they differ by more than rounding, the usual path is kept.
+
+    Args:
+        model: with an adapter attached.
+        data: what it will be trained on.
+        pad_id: fills short rows.
+        wanted: whether it may be put there.
+    """
+    if (reason := _why_not(model, wanted)) is not None:
+        yield reason
+        return
+    body, _ = decoder_and_head(model)
+    usual = _states(model, body, data, pad_id)
+    with packed(body) as reason:
+        if reason is None:
+            reason = _difference(usual, _states(model, body, data, pad_id), _TOLERANCE[compute_dtype(model)])
+        if reason is None:
+            yield None
+            return
+    yield reason
+
+
+def _why_not(model: Any, wanted: bool) -> str | None:
+    if not wanted:
+        return "it was not wanted"
+    if not hasattr(model, "get_decoder"):
+        return "this is not a language model with a decoder"
+    if next(model.parameters()).device.type != "cpu":
+        return "it was written for processors, and not measured elsewhere"
+    return "an adapter puts tokens of its own before the text" if has_virtual_tokens(model) else None
+
+
+def _states(model: nn.Module, body: nn.Module, data: Sequence[Encoded], pad_id: int) -> torch.Tensor:
+    batch = TorchBatch.of(collate(list(data[:_PROBED]), pad_id=pad_id), torch.device("cpu"))
+    rows, positions = batch.attention_mask.nonzero(as_tuple=True)
+    dtype, training = compute_dtype(model), model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16,
+                                             cache_enabled=False):
+            return states_at(body, batch, rows, positions).float()
+    finally:
+        model.train(training)
+
+
+def _difference(usual: torch.Tensor, ours: torch.Tensor, tolerance: float) -> str | None:
+    """In words, if states are further apart than rounding brings them."""
+    apart = float((ours - usual).norm() / usual.norm())
+    return None if apart <= tolerance else f"its states are {apart:.2g} of their length apart from the usual ones"
