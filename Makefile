@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO := demo-out
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check lint catalogue docs clean help
+.PHONY: demo test check lint bench bench-quick catalogue docs clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,10 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) -e '.[test]'
 	touch $@
 
+$(VENV)/installed-bench: $(VENV)/installed
+	$(PIP) -e '.[bench]'
+	touch $@
+
 demo: $(VENV)/installed  ## adapt a real model on 64 real examples in a budget of four minutes
 	$(BIN)/scrimp sample vader-films --per-class 32 --test 400 --out $(DEMO)/data
 	$(BIN)/scrimp fit $(DEMO)/data/train.jsonl --test $(DEMO)/data/test.jsonl --budget 4m --out $(DEMO)/run
@@ -28,8 +32,14 @@ demo: $(VENV)/installed  ## adapt a real model on 64 real examples in a budget o
 test: $(VENV)/installed-test  ## the whole suite
 	$(BIN)/python -m pytest
 
+bench: $(VENV)/installed-bench  ## training beside TRL and a plain PEFT loop, all workloads
+	$(BIN)/python -W ignore -m benchmarks.training --out benchmarks/training/results.json
+
+bench-quick: $(VENV)/installed-bench  ## the same on two workloads, in a few minutes: one JSON object
+	@$(BIN)/python -W ignore -m benchmarks.training --quick
+
 lint: $(VENV)/installed-test  ## style, types, import contracts
-	$(BIN)/ruff check src tests evidence docs
+	$(BIN)/ruff check src tests evidence benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
