@@ -11,6 +11,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -28,9 +29,10 @@ class Worker:
 
     def __init__(self, engine: str, workload: str, threads: int) -> None:
         self.engine = engine
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.training.worker", engine, workload, str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True)
         self.tokens = self._answer()["tokens"]
         self.seconds: list[float] = []
         self.memory = 0
@@ -54,7 +56,9 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"'{self.engine}' ended with exit code {self._process.wait()}")
+            code = self._process.wait()
+            self._said.seek(0)
+            raise RuntimeError(f"'{self.engine}' ended with exit code {code}:\n{self._said.read()[-2000:]}")
         return json.loads(line)
 
 

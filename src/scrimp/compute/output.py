@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from scrimp.compute.kernels import Kernels, kernels_for
 
 __all__ = ["token_losses"]
+
+_WIDE = 1 << 26  # numbers of an output layer that are held in float32 at once: 256 MiB
 
 
 def token_losses(states: torch.Tensor, targets: torch.Tensor, head: nn.Module, *, chunk: int,
@@ -47,19 +50,38 @@ def _losses(states: torch.Tensor, targets: torch.Tensor, head: nn.Module) -> tor
     return F.cross_entropy(head(states).float(), targets, reduction="none")
 
 
+def _widened(weight: torch.Tensor) -> Callable[[], Iterator[torch.Tensor]]:
+    """The rows of a weight in float32; of a large one a piece at a time, so that there is never a copy of all of it."""
+    pieces = weight.split(max(1, _WIDE // weight.shape[1]))
+    if len(pieces) > 1:
+        return lambda: (piece.float() for piece in pieces)
+    whole = weight.float()
+    return lambda: iter([whole])
+
+
+def _product(logits: torch.Tensor, pieces: Iterator[torch.Tensor], width: int) -> torch.Tensor:
+    """``logits @ weight``, of the weight's pieces."""
+    found = logits.new_zeros(len(logits), width)
+    for piece in pieces:
+        part, logits = logits[:, :len(piece)], logits[:, len(piece):]
+        found.addmm_(part, piece)
+    return found
+
+
 class _TokenLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, chunk: int, precise: bool,
                 kernels: Kernels) -> torch.Tensor:
-        weight = weight.float() if precise else weight
+        pieces = _widened(weight) if precise else lambda: iter([weight])
         losses = torch.empty(len(states), dtype=torch.float32, device=states.device)
         towards = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         for start in range(0, len(states), chunk):
             part = slice(start, start + chunk)
-            logits = states[part].to(weight.dtype) @ weight.t()
+            told = states[part].to(torch.float32 if precise else weight.dtype)
+            logits = torch.cat([told @ piece.t() for piece in pieces()], dim=1)
             losses[part] = kernels.cross_entropy(logits, targets[part])
             if towards is not None:
-                towards[part] = logits @ weight
+                towards[part] = _product(logits, pieces(), weight.shape[1])
         ctx.save_for_backward(towards)
         return losses
 

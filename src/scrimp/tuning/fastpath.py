@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from scrimp.compute.decoder import packed
 from scrimp.examples.batching import collate
+from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import compute_dtype
 from scrimp.tuning.objectives import TorchBatch
 from scrimp.tuning.objectives.tokens import decoder_and_head, has_virtual_tokens, states_at
 
-if TYPE_CHECKING:
-    from scrimp.examples.templates import Encoded
-
 __all__ = ["fast_path"]
 
-_PROBED = 3  # rows
+_PROBED, _PROBED_TOKENS = 3, 144  # rows, and tokens of each: more than one block of queries
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # of the states' length
 
 
@@ -61,7 +59,8 @@ def _why_not(model: Any, wanted: bool) -> str | None:
 
 
 def _states(model: nn.Module, body: nn.Module, data: Sequence[Encoded], pad_id: int) -> torch.Tensor:
-    batch = TorchBatch.of(collate(list(data[:_PROBED]), pad_id=pad_id), torch.device("cpu"))
+    beginnings = [Encoded(row.ids[:_PROBED_TOKENS], row.trained[:_PROBED_TOKENS]) for row in data[:_PROBED]]
+    batch = TorchBatch.of(collate(beginnings, pad_id=pad_id), torch.device("cpu"))
     rows, positions = batch.attention_mask.nonzero(as_tuple=True)
     dtype, training = compute_dtype(model), model.training
     model.eval()

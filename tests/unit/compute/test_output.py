@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from scrimp.compute import output
 from scrimp.compute.output import token_losses
 
 
@@ -48,6 +49,16 @@ def test_the_sum_over_an_answer_is_that_of_float32_where_precision_is_asked_for(
     rough, precise = (token_losses(states, targets, head, chunk=64, precise=asked) for asked in (False, True))
     assert float((precise - true).abs().max()) < 1e-4 < float((rough - true).abs().max())
     assert abs(float(precise.sum() - true.sum())) < 0.01
+
+
+def test_a_large_output_layer_is_widened_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, targets, head = case(torch.bfloat16)
+    whole = token_losses(states, targets, head, chunk=8, precise=True)
+    monkeypatch.setattr(output, "_WIDE", 100 * 32)
+    pieces = token_losses(states, targets, head, chunk=8, precise=True)
+    assert torch.allclose(whole, pieces, atol=1e-6)
+    for one, other in zip(*(torch.autograd.grad(losses.sum(), states) for losses in (whole, pieces)), strict=True):
+        assert torch.allclose(one, other, atol=1e-2, rtol=1e-2)
 
 
 def test_nothing_trained_gives_no_losses() -> None:
