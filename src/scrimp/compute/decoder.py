@@ -108,7 +108,8 @@ def _why_not(body: Any) -> str | None:
     kind = getattr(config, "model_type", None)
     if kind not in FAMILIES:
         return f"{kind or type(body).__name__} is not of a family that it knows"
-    if not any(_has(module, _ATTENTION) for module in body.modules()):
+    attention = [module for module in body.modules() if _has(module, _ATTENTION)]
+    if not attention or any(_is_changed(module) for module in attention):
         return "its attention is not of the known form"
     if getattr(config, "attention_dropout", 0):
         return "it drops attention out"
@@ -121,12 +122,19 @@ def _window(config: Any) -> int | None:
     return getattr(config, "sliding_window", None)
 
 
+def _is_changed(module: nn.Module) -> bool:
+    """Whether somebody else has replaced its forward method: an adapter may have no effect at first, and one later."""
+    return "forward" in vars(module)
+
+
 def _has(module: nn.Module, names: Sequence[str]) -> bool:
     return all(hasattr(module, name) for name in names)
 
 
 def _replacements(body: nn.Module, path: Packed) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
     for module in body.modules():
+        if _is_changed(module):
+            continue
         if _has(module, _ATTENTION):
             yield module, _attention(module, module.forward, path)
         elif _has(module, _GATED):
@@ -212,5 +220,5 @@ def _is_plain_low_rank(layer: Any) -> bool:
     if not isinstance(layer.lora_dropout[name], nn.Identity):
         return False
     thin = (layer.lora_A[name], layer.lora_B[name])
-    hooked = any(one._forward_hooks or one._forward_pre_hooks for one in (base, *thin))
-    return not hooked and all(one.bias is None for one in thin)
+    hooked = any(one._forward_hooks or one._forward_pre_hooks for one in (layer, base, *thin))
+    return not hooked and not _is_changed(layer) and all(one.bias is None for one in thin)

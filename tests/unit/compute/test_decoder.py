@@ -155,6 +155,23 @@ def test_the_model_is_as_it_was_afterwards() -> None:
     assert not any("forward" in vars(module) for module in adapted.modules())
 
 
+def test_what_others_have_changed_or_hooked_is_left_to_them() -> None:
+    adapted: Any = model("llama")
+    body, seen = body_of(adapted), []
+    layer, network = body.layers[0], body.layers[1].mlp
+    layer.self_attn.v_proj.register_forward_hook(lambda *_: seen.append("hook"))
+    network.forward = lambda x: seen.append("changed") or 0.5 * x
+    states, gradients = computed(adapted, usual(adapted))
+    seen.clear()
+    with packed(body):
+        ours, our_gradients = computed(adapted, path_of(body).states)
+    assert seen == ["hook", "changed"] and "forward" in vars(network)
+    assert apart(ours, states) < 1e-5 and apart(our_gradients, gradients) < 5e-5
+    layer.self_attn.forward = layer.self_attn.forward
+    with packed(body) as reason:
+        assert reason == "its attention is not of the known form"
+
+
 def test_unknown_families_stay_on_the_usual_path() -> None:
     config = transformers.GPT2Config(vocab_size=300, n_embd=48, n_layer=2, n_head=2)
     body = transformers.GPT2LMHeadModel(config).get_decoder()
