@@ -1,6 +1,8 @@
 """Compare engines: each workload in one run, a process for each engine, a round of each in turn, medians.
 
     python -m benchmarks.training [--quick] [--workloads W1,W3] [--threads 1] [--rounds 3] [--out FILE]
+
+With a file, the page of the documentation is written too.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.training.exactness import gradient_error
+from benchmarks.training.page import page
 from benchmarks.training.workloads import WORKLOADS
 
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 ALL = ("scrimp", "scrimp, usual path", "TRL", "plain PEFT")
 
 
@@ -33,7 +37,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.training.worker", engine, workload, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True)
-        self.tokens = self._answer()["tokens"]
+        self.step = self._answer()
         self.seconds: list[float] = []
         self.memory = 0
 
@@ -49,8 +53,9 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
-        return {"tokens_per_s": self.tokens / statistics.median(self.seconds), "peak_over_rest": self.memory,
-                "steps": len(self.seconds), "seconds": self.seconds}
+        usual = statistics.median(self.seconds)
+        return {"tokens_per_s": self.step["tokens"] / usual, "flops_per_s": self.step["needed_flops"] / usual,
+                "peak_over_rest": self.memory, "seconds": self.seconds}
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -109,6 +114,7 @@ def main() -> None:
             print("\n".join(_lines(run)), flush=True)
     if asked.out:
         asked.out.write_text(json.dumps(found, indent=1) + "\n")
+        PAGE.write_text(page(found))
 
 
 def quick() -> dict[str, float]:

@@ -19,12 +19,13 @@ def main(engine: str, workload: str, threads: int) -> None:
     import torch
 
     from benchmarks.training.engines import ENGINES
-    from benchmarks.training.workloads import rows
+    from benchmarks.training.workloads import needed_flops, rows
     from scrimp.checkpoints.loading import load, resolve
 
     torch.set_num_threads(threads)
     loaded = load(resolve("smollm2-135m"), dtype="bfloat16")
     batch = rows(workload, loaded.tokenizer)
+    needed = needed_flops(loaded.model, batch)
     train = ENGINES[engine](loaded, batch)
     rest = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident size is counted from here
@@ -32,7 +33,7 @@ def main(engine: str, workload: str, threads: int) -> None:
     def tell(**facts: object) -> None:
         print(json.dumps(facts), file=answers, flush=True)
 
-    tell(tokens=sum(row.tokens for row in batch))
+    tell(tokens=sum(row.tokens for row in batch), needed_flops=needed)
     for _ in sys.stdin:
         tell(seconds=train(STEPS)[1:], memory=_status("VmHWM") - rest)
 

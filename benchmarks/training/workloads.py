@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from scrimp.compute.forest import Forest
 from scrimp.core.assets import obtain
 from scrimp.examples.datasets import DATASETS
 from scrimp.examples.templates import Encoded
 
-__all__ = ["WORKLOADS", "rows"]
+__all__ = ["WORKLOADS", "needed_flops", "rows"]
 
 #: what each is, and how many of its rows are in one step
 WORKLOADS = {"W1": ("few-shot: an instruction of 150 tokens before every input of 20 to 80, an answer of 5", 8),
@@ -41,6 +42,20 @@ def rows(workload: str, tokenizer: Any, seed: int = 0) -> list[Encoded]:
         else:
             made.append(_answered([], take(512), number))
     return made
+
+
+def needed_flops(model: Any, batch: Sequence[Encoded]) -> float:
+    """Operations that a step with a small adapter cannot do without, attention and the adapter left out.
+
+    Forward and backward through the frozen weights, without gradients of these: of each token once that rows have in
+    common, and through the output layer only of tokens that are predicted.
+    """
+    every = [one for row in batch for one in (row, row.second) if one is not None]
+    head = model.get_output_embeddings().weight.numel()
+    body = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
+    body -= 0 if model.config.tie_word_embeddings else head
+    computed = len(Forest.of([np.array(one.ids) for one in every]).ids)
+    return 4.0 * (body * computed + head * sum(sum(one.trained[1:]) for one in every))
 
 
 def _answered(prompt: list[int], answer: list[int], number: int) -> Encoded:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.training.exactness import gradient_error
-from benchmarks.training.workloads import WORKLOADS, rows
+from benchmarks.training.page import page
+from benchmarks.training.workloads import WORKLOADS, needed_flops, rows
 from scrimp.checkpoints.loading import load, resolve
 from scrimp.compute.forest import Forest
 
@@ -31,6 +32,22 @@ def test_what_is_shared_is_found() -> None:
     few = rows("W1", tokenizer)
     forest = Forest.of([np.array(row.ids) for row in few])
     assert len(forest.ids) == sum(len(row.ids) for row in few) - 7 * 150
+
+
+def test_what_is_needed_counts_what_is_shared_once() -> None:
+    loaded = load(resolve("smollm2-135m"))
+    few, weights = rows("W1", loaded.tokenizer), sum(p.numel() for p in loaded.model.parameters())
+    head = loaded.model.get_input_embeddings().weight.numel()
+    tokens = sum(len(row.ids) for row in few) - 7 * 150
+    assert needed_flops(loaded.model, few) == 4 * ((weights - head) * tokens + head * 8 * 5)
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    engine = {"tokens_per_s": 400.0, "flops_per_s": 5e10, "peak_over_rest": 1 << 29, "seconds": [1.0]}
+    run = {"workload": "W1", "what": "few-shot", "threads": 2, "matmul_peak": 1e11,
+           "engines": {"scrimp": engine, "TRL": {**engine, "tokens_per_s": 100.0, "peak_over_rest": 1 << 31}}}
+    told = page({"versions": {"torch": "2"}, "max_gradient_error_fp32": 1e-6, "runs": [run]})
+    assert "| scrimp | 400 | 4.0 x | 50% | 512 MiB | 0.25 |" in told and "W1, 2 threads" in told
 
 
 def test_gradients_are_those_of_padded_batches() -> None:

@@ -1,0 +1,39 @@
+"""The page of the documentation that shows what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["page"]
+
+_INTRODUCTION = """# Training, beside others
+
+Written by `make bench`; nothing here is typed. LoRA of rank 8 on all linear layers of SmolLM2-135M in bfloat16, real
+newsgroup posts, AdamW steps included. Each engine runs in a process of its own, a round of each in turn; the first step
+of a round is not counted, and the figures are medians. Tokens are those of the rows without padding, whatever an
+engine computes. Memory is the process's highest resident size over what it held with the model loaded. The roof is what
+products of 2048 x 2048 reached on this machine in that run; what is needed are the products with frozen weights, of
+tokens that rows have in common once. TRL runs unpacked and without activation checkpointing, which is its fastest here.
+"""
+
+
+def page(found: dict[str, Any]) -> str:
+    """Markdown, from what `make bench` measured."""
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    parts = [_INTRODUCTION, f"Versions: {versions}. Largest relative error of all adapter gradients in float32, "
+             f"against padded batches: {found['max_gradient_error_fp32']:.1e}."]
+    for run in found["runs"]:
+        threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
+        parts.append(f"## {run['workload']}, {threads}\n\n{run['what'].capitalize()}. "
+                     f"Roof: {run['matmul_peak'] / 1e9:.0f} GFLOP/s.")
+        parts.append("\n".join(_table(run)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(run: dict[str, Any]) -> list[str]:
+    usual = run["engines"]["TRL"]
+    rows = ["| engine | tokens/s | over TRL | of the roof | memory over rest | of TRL's |", "|---|--:|--:|--:|--:|--:|"]
+    return rows + [
+        f"| {engine} | {one['tokens_per_s']:.0f} | {one['tokens_per_s'] / usual['tokens_per_s']:.1f} x "
+        f"| {one['flops_per_s'] / run['matmul_peak']:.0%} | {one['peak_over_rest'] >> 20} MiB "
+        f"| {one['peak_over_rest'] / usual['peak_over_rest']:.2f} |" for engine, one in run["engines"].items()]
