@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scrimp.compute.kernels import Kernels, kernels_for
 
-__all__ = ["token_losses"]
+__all__ = ["summed_loss", "token_losses"]
 
 _WIDE = 1 << 26  # numbers of an output layer that are held in float32 at once: 256 MiB
 
@@ -32,7 +32,7 @@ def token_losses(states: torch.Tensor, targets: torch.Tensor, head: nn.Module, *
         precise: multiply in float32 where the layer is in bfloat16. Its logits are else known to a hundredth or so,
             which a mean forgives and a sum over an answer does not.
     """
-    if _is_frozen_linear(head):
+    if _is_linear(head) and not head.weight.requires_grad:
         weight: torch.Tensor = head.weight  # type: ignore[assignment]
         with torch.autocast(states.device.type, enabled=False):
             return _TokenLosses.apply(states, targets, weight, chunk, precise, kernels_for(weight))
@@ -41,9 +41,20 @@ def token_losses(states: torch.Tensor, targets: torch.Tensor, head: nn.Module, *
                       for s, t in parts] or [states.new_zeros(0, dtype=torch.float32)])
 
 
-def _is_frozen_linear(head: Any) -> bool:
-    return (type(head) is nn.Linear and not head.weight.requires_grad and head.bias is None
-            and not head._forward_hooks and not head._forward_pre_hooks)
+def summed_loss(states: torch.Tensor, targets: torch.Tensor, head: nn.Module, *, chunk: int) -> torch.Tensor:
+    """The sum of `token_losses`, a float32 scalar; under a linear output layer that moves no logits come twice."""
+    if not _is_linear(head) or not head.weight.requires_grad:
+        return token_losses(states, targets, head, chunk=chunk).sum()
+    weight: torch.Tensor = head.weight  # type: ignore[assignment]
+    kind = states.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    with torch.autocast(kind, enabled=False):
+        return _SummedLoss.apply(states, targets, weight, dtype, chunk)
+
+
+def _is_linear(head: Any) -> bool:
+    return (type(head) is nn.Linear and head.bias is None and not head._forward_hooks
+            and not head._forward_pre_hooks)
 
 
 def _losses(states: torch.Tensor, targets: torch.Tensor, head: nn.Module) -> torch.Tensor:
@@ -89,3 +100,30 @@ class _TokenLosses(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (towards,) = ctx.saved_tensors
         return (towards * gradients[0][:, None]).to(towards.dtype), None, None, None, None, None
+
+
+class _SummedLoss(torch.autograd.Function):
+    """Takes both gradients with the loss: it is a plain sum, which the backward pass can but scale."""
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype,
+                chunk: int) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=states.device)
+        cast, wanted = weight.to(dtype), any(ctx.needs_input_grad)
+        kernels = kernels_for(cast)
+        towards, for_weight = torch.empty_like(states), torch.zeros_like(weight) if wanted else None
+        for start in range(0, len(states), chunk):
+            part = slice(start, start + chunk)
+            told = states[part].to(dtype)
+            logits = told @ cast.t()
+            total += kernels.cross_entropy(logits, targets[part]).sum()
+            if for_weight is not None:
+                towards[part] = logits @ cast
+                for_weight += logits.t() @ told
+        ctx.save_for_backward(towards, for_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        towards, for_weight = ctx.saved_tensors
+        return towards * gradients[0], None, for_weight * gradients[0], None, None

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from scrimp.compute import output
-from scrimp.compute.output import token_losses
+from scrimp.compute.output import summed_loss, token_losses
 
 
 def case(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, nn.Linear]:
@@ -39,6 +39,31 @@ def test_other_output_layers_are_asked_themselves(change) -> None:
     for found, wanted in zip(torch.autograd.grad(ours.sum(), moving), torch.autograd.grad(usual.sum(), moving),
                              strict=True):
         assert torch.allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("moves", [True, False])
+@pytest.mark.parametrize("chunk", [1, 10, 256])
+def test_the_sum_has_the_gradients_of_the_sum(moves: bool, chunk: int) -> None:
+    states, targets, head = case()
+    head.requires_grad_(moves)
+    moving = [states, head.weight] if moves else [states]
+    usual, ours = F.cross_entropy(head(states), targets, reduction="sum"), summed_loss(states, targets, head,
+                                                                                       chunk=chunk)
+    assert torch.allclose(ours, usual, rtol=1e-6)
+    for found, wanted in zip(torch.autograd.grad(3 * ours, moving), torch.autograd.grad(3 * usual, moving),
+                             strict=True):
+        assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_a_sum_under_autocast_is_computed_in_its_precision_and_moves_the_master() -> None:
+    states, targets, head = case()
+    head.requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = summed_loss(states.bfloat16(), targets, head, chunk=10)
+        usual = F.cross_entropy(head(states.bfloat16()).float(), targets, reduction="sum")
+    found, wanted = (torch.autograd.grad(loss, head.weight)[0] for loss in (ours, usual))
+    assert found.dtype == torch.float32 and abs(float((ours - usual).detach())) < 0.02
+    assert float((found - wanted).norm() / wanted.norm()) < 0.01
 
 
 def test_the_sum_over_an_answer_is_that_of_float32_where_precision_is_asked_for() -> None:

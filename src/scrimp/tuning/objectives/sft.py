@@ -22,8 +22,8 @@ class SFT(TokenObjective):
     """
 
     def loss(self, model: nn.Module, batch: TorchBatch) -> Loss:
-        losses, _ = self.token_losses(model, batch)
-        return Loss(losses.sum(), len(losses))
+        losses, rows = self.token_losses(model, batch, summed=True)
+        return Loss(losses.sum(), len(rows))
 
 
 preset("sft", SFT)

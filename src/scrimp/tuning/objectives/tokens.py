@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from scrimp.compute.decoder import packed_of
-from scrimp.compute.output import token_losses
+from scrimp.compute.output import summed_loss, token_losses
 from scrimp.tuning.objectives.base import Objective, TorchBatch
 
 if TYPE_CHECKING:
@@ -39,13 +39,19 @@ class TokenObjective(Objective):
     chunk: int = Field(default=256, ge=1)
     _plain: WeakKeyDictionary[nn.Module, bool] = PrivateAttr(default_factory=WeakKeyDictionary)
 
-    def token_losses(self, model: nn.Module, batch: TorchBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The cross-entropy of each trained token, float32 [N], in nats, and its row, int64 [N]."""
+    def token_losses(self, model: nn.Module, batch: TorchBatch, *,
+                     summed: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """The cross-entropy of each trained token, float32 [N], in nats, and its row, int64 [N].
+
+        If ``summed``, of the losses only their sum may be used: where that is cheaper it is all that there is.
+        """
         rows, positions, targets = predicted(batch)
         if not self.is_plain(model, batch):
             return F.cross_entropy(full_logits(model, batch)[rows, positions].float(), targets, reduction="none"), rows
         body, head = decoder_and_head(model)
         chosen = states_at(body, batch, rows, positions)
+        if summed:
+            return summed_loss(chosen, targets, head, chunk=self.chunk), rows
         return token_losses(chosen, targets, head, chunk=self.chunk, precise=self.precise), rows
 
     def supervised(self, example: Encoded) -> int:
