@@ -57,7 +57,7 @@ def reads(preset: Preset) -> bool:
 def method(preset: Preset) -> Any:
     """With the least work there is."""
     if reads(preset):
-        return preset.build({"batch_size": 4, **({} if preset.options.get("episodes") == 0 else {"episodes": 8})})
+        return preset.build({"batch_size": 4, **({} if preset.options.get("episodes") == 0 else {"episodes": 64})})
     return preset.build({"meta_steps": 8, "tasks_per_step": 1})  # one, for vmap shows a module one of several
 
 

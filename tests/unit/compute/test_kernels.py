@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,16 +94,13 @@ def test_extreme_numbers_stay_numbers(compiled: native.Native) -> None:
 def run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     code = ("import torch; from scrimp.compute.kernels import kernels_for; "
             "print(kernels_for(torch.zeros(1)).name)")
-    return subprocess.run(["python", "-c", code], capture_output=True, text=True, timeout=120, check=True,
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True,
                           env={**os.environ, "SCRIMP_CACHE": str(tmp_path / "cache"), **environment})
 
 
 def test_without_a_compiler_plain_torch_computes(tmp_path: Path) -> None:
-    import sys
-
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    assert run(tmp_path, PATH=str(tmp_path / "bin"), PYTHONPATH=os.pathsep.join(sys.path)).stdout == "eager\n"
+    assert run(tmp_path, PATH=str(tmp_path / "bin")).stdout == "eager\n"
 
 
 def test_a_compiler_that_fails_is_told_of_and_plain_torch_computes(tmp_path: Path) -> None:
