@@ -112,5 +112,11 @@ def test_a_compiler_that_fails_is_told_of_and_plain_torch_computes(tmp_path: Pat
     assert found.stdout == "eager\n" and "no such processor" in found.stderr
 
 
+def test_a_cache_that_cannot_be_written_is_told_of_and_plain_torch_computes(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    found = run(tmp_path)
+    assert found.stdout == "eager\n" and "could not be compiled" in found.stderr
+
+
 def test_other_types_are_left_to_plain_torch() -> None:
     assert kernels_for(torch.zeros(1, dtype=torch.float16)).name == "eager"

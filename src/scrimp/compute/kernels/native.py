@@ -20,6 +20,7 @@ import torch
 
 from scrimp.compute.kernels.eager import Kernels
 from scrimp.core.assets import cache
+from scrimp.core.errors import WorkspaceError
 from scrimp.core.progress import say
 from scrimp.core.workspace import fingerprint
 
@@ -120,7 +121,7 @@ def library() -> ctypes.CDLL | None:
         kept = cache().step("kernels", [source, _FLAGS, _version(found), _processor()],
                             lambda folder: _compile(found, source, folder))
         return ctypes.CDLL(str(kept / "native.so"))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, subprocess.SubprocessError, WorkspaceError) as error:
         say(f"the C++ kernels could not be compiled, slower ones are used ({_reason(error)})")
         return None
 
