@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 
@@ -89,22 +89,11 @@ def _common(a: np.ndarray, b: np.ndarray) -> int:
 def _branches(rows: list[np.ndarray], shared: bool) -> Iterator[_Branch]:
     """The nodes of sorted rows, each after those above it."""
     alike = [_common(a, b) if shared else 0 for a, b in pairwise(rows)]
-    yield from _split(rows, alike, 0, len(rows), 0, (), _Count())
-
-
-class _Count:
-    """Numbers the nodes as they are made."""
-
-    def __init__(self) -> None:
-        self._next = -1
-
-    def __call__(self) -> int:
-        self._next += 1
-        return self._next
+    yield from _split(rows, alike, 0, len(rows), 0, (), count())
 
 
 def _split(rows: list[np.ndarray], alike: list[int], first: int, last: int, depth: int, above: tuple[int, ...],
-           number: _Count) -> Iterator[_Branch]:
+           number: Iterator[int]) -> Iterator[_Branch]:
     """The nodes of ``rows[first:last]``, which share their first ``depth`` tokens, those of the nodes ``above``."""
     at = first
     while at < last:
@@ -112,7 +101,7 @@ def _split(rows: list[np.ndarray], alike: list[int], first: int, last: int, dept
         while end < last and alike[end - 1] >= depth + _WORTH:
             end += 1
         until = len(rows[at]) if end == at + 1 else min(alike[at:end - 1])
-        mine = number()
+        mine = next(number)
         ending = [row for row in range(at, end) if len(rows[row]) == until]
         yield _Branch(rows[at][depth:until], depth, above, ending)
         yield from _split(rows, alike, at + len(ending), end, until, (*above, mine), number)
