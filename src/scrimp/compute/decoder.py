@@ -146,11 +146,13 @@ def _replacements(body: nn.Module, path: Packed) -> Iterator[tuple[nn.Module, Ca
 
 
 def _attention(module: Any, usual: Callable[..., Any], path: Packed) -> Callable[..., Any]:
+    projected = _projecting((module.q_proj, module.k_proj, module.v_proj))
+
     def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, *args: Any, **named: Any) -> Any:
         if not path.blocks:
             return usual(hidden_states, position_embeddings, *args, **named)
         q, k, v = (one.view(hidden_states.shape[1], -1, module.head_dim)
-                   for one in _projected(hidden_states, (module.q_proj, module.k_proj, module.v_proj)))
+                   for one in projected(hidden_states))
         if (norm := getattr(module, "q_norm", None)) is not None:
             q, k = norm(q), module.k_norm(k)
         cos, sin = (one[0].float() for one in position_embeddings)
@@ -162,9 +164,10 @@ def _attention(module: Any, usual: Callable[..., Any], path: Packed) -> Callable
 
 def _network(module: Any, path: Packed) -> Callable[..., Any]:
     silu = isinstance(module.act_fn, nn.SiLU) or type(module.act_fn).__name__ == "SiLUActivation"
+    projected = _projecting((module.gate_proj, module.up_proj))
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        gate, up = _projected(x, (module.gate_proj, module.up_proj))
+        gate, up = projected(x)
         if silu:
             return module.down_proj(gated(gate, up, path.kernels))
         return module.down_proj(module.act_fn(gate) * up)
@@ -175,15 +178,20 @@ def _network(module: Any, path: Packed) -> Callable[..., Any]:
 def _norm(module: Any, path: Packed) -> Callable[..., Any]:
     eps = module.eps if hasattr(module, "eps") else module.variance_epsilon
     shifted = type(module).__name__.startswith("Gemma")  # there the weight is what is added to one
-    weight = (1.0 + module.weight.detach().float()) if shifted else module.weight.detach()
+    weight = (1.0 + module.weight.detach().float()) if shifted else module.weight.detach().float()
     return lambda x: rms_norm(x, weight, eps, path.kernels)
 
 
-def _projected(x: torch.Tensor, layers: Sequence[Any]) -> Sequence[torch.Tensor]:
-    """What several layers make of one input."""
-    if all(_is_plain_low_rank(layer) and _is_in_use(layer) for layer in layers):
-        return _made(x, layers)
-    return [layer(x) for layer in layers]
+def _projecting(layers: Sequence[Any]) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
+    """A function that gives what several layers make of one input."""
+    plain = all(map(_is_plain_low_rank, layers))
+
+    def projected(x: torch.Tensor) -> Sequence[torch.Tensor]:
+        if plain and all(map(_is_in_use, layers)):
+            return _made(x, layers)
+        return [layer(x) for layer in layers]
+
+    return projected
 
 
 def _alone(layer: Any, usual: Callable[..., Any]) -> Callable[..., Any]:
