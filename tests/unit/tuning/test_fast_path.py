@@ -32,14 +32,14 @@ def data(objective: str) -> list[Encoded]:
     return [replace(row(n, 10 + n % 3), second=row(n, 20)) for n in range(24)]
 
 
-def trained(folder: Path, source: Path, *, objective: str = "sft",
+def trained(folder: Path, source: Path, *, objective: str = "sft", meter: Meter | None = None,
             **options: Any) -> tuple[TrainResult, dict[str, torch.Tensor]]:
     loaded = load(resolve(source))
     plan = TunePlan.parse({"adapter": "lora", "objective": objective, "steps": 12, "batch_size": 6,
                            "learning_rate": 3e-3, **options})
     model = plan.attach(loaded.model.float())
     model.compute_dtype = torch.float32
-    result = plan.train(model, data(objective), pad_id=loaded.pad_id, folder=folder, meter=Meter(),
+    result = plan.train(model, data(objective), pad_id=loaded.pad_id, folder=folder, meter=meter or Meter(),
                         ledger=Ledger(folder / "ledger.jsonl"))
     return result, trainable_state(model)
 
@@ -60,8 +60,11 @@ def test_both_paths_are_one_training(tmp_path: Path, causal_folder: Path, object
 
 
 def test_what_is_computed_is_billed_and_said(tmp_path: Path, causal_folder: Path) -> None:
-    trained(tmp_path, causal_folder)
-    (started,) = Ledger(tmp_path / "ledger.jsonl").read("train started")
+    fast, usual = Meter(), Meter()
+    trained(tmp_path / "fast", causal_folder, meter=fast)
+    trained(tmp_path / "usual", causal_folder, meter=usual, fast=False)
+    assert 0 < fast.bill().flops < usual.bill().flops / 2  # of six rows the instruction is computed once
+    (started,) = Ledger(tmp_path / "fast" / "ledger.jsonl").read("train started")
     assert started["computed"].startswith("on the fast path, with ")
 
 
