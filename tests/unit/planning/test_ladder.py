@@ -65,6 +65,7 @@ def whole(fit, tmp_path_factory):
 def test_every_rung_is_tried_judged_and_billed(whole):
     _, outcome = whole
     assert [rung.name for rung in outcome.rungs] == ["untouched", "word-counts", "frozen-features", "lora"]
+    assert [rung.computed[:17] for rung in outcome.rungs] == ["", "", "", "on the fast path,"]
     for rung in outcome.rungs:
         assert rung.skipped is None
         assert (rung.validation.n, rung.test[0].n, rung.test[0].metric) == (30, 16, "accuracy")

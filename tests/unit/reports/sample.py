@@ -71,6 +71,7 @@ def classification() -> Outcome:
                             high=0.031, skills_before=0.46, skills_after=0.44, skills_n=50),
         bill=bill(128, 2.1, 19_968), foreseen=Forecast(wall_s=118.0, peak_memory=2 * 2**30),
         trainable=2_442_240, ship_bytes=9_786_112, curve=learning(48, 1.92, 0.21, 8),
+        computed="on the fast path, with native kernels",
         chosen={"adapter": "lora", "rank": 16, "learning_rate": 2e-4, "epochs": 6, "schedule": "cosine"})
     return Outcome(
         asked={"data": "reviews.jsonl (64 rows)", "test": "reviews-test.jsonl", "model": base, "budget": "4m",
@@ -149,7 +150,7 @@ def hostile(nasty: str = NASTY) -> Outcome:
     row = InspectedRow(source=nasty, tokens=(*ATTACKS, ARABIC, EMOJI, " ", "\n", "x" * 500) * 80,
                        trained=((False,) * 6 + (True,) * 4) * 80)
     rungs = (Rung(name=ATTACKS[0], title=nasty, kind="adapted", test=(accuracy(0.5, 30),), curve=learning(2, 1, 0.5, 1),
-                  chosen={ATTACKS[1]: ATTACKS[0]}),
+                  computed=nasty, chosen={ATTACKS[1]: ATTACKS[0]}),
              Rung(name="c", title=ARABIC, kind="control", test=(accuracy(0.4, 30),)),
              Rung(name="s", title="x" * 300, kind="adapted", skipped=nasty))
     return Outcome(

@@ -177,6 +177,11 @@ def test_warnings_come_before_the_scores() -> None:
     assert "warning" not in page.render(sample.generation()).split("</style>")[1]
 
 
+def test_how_a_training_was_computed_is_said_beside_its_loss() -> None:
+    text = " ".join(Page(page.render(sample.classification())).text.split())
+    assert "at step 48. Computed on the fast path, with native kernels." in text
+
+
 def test_skipped_rungs_are_shown_with_their_reason() -> None:
     text = Page(page.render(sample.classification())).text
     assert "Full tuning of SmolLM2-135M" in text
