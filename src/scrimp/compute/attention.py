@@ -12,30 +12,35 @@ from scrimp.compute.kernels import Kernels
 __all__ = ["forest_attention"]
 
 
-class _Attention(torch.autograd.Function):
-    """What each token reads, [T, heads * D], from queries [T, heads, D] and keys and values [T, key heads, D].
-
-    Positions are rotated in, and queries laid out by the key head that they ask, by one kernel; another does the rest.
-    """
+class _Rotated(torch.autograd.Function):
+    """Heads [T, heads, D] with positions rotated in, by the key head that they ask: [key heads, T, heads a key, D]."""
 
     @staticmethod
-    def forward(ctx: Any, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cos: torch.Tensor,
-                sin: torch.Tensor, scale: float, blocks: Blocks, kernels: Kernels) -> torch.Tensor:
-        q = kernels.rotated(queries, cos, sin, keys.shape[1], scale)  # [key heads, T, queries a key, D]
-        k = kernels.rotated(keys, cos, sin, keys.shape[1], 1.0)[:, :, 0]
-        v = values.transpose(0, 1).contiguous()
+    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, groups: int, scale: float,
+                kernels: Kernels) -> torch.Tensor:
+        ctx.save_for_backward(cos, sin)
+        ctx.scale, ctx.kernels = scale, kernels
+        return kernels.rotated(x, cos, sin, groups, scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return ctx.kernels.rotated_back(gradients[0], *ctx.saved_tensors, ctx.scale), None, None, None, None, None
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, blocks: Blocks,
+                kernels: Kernels) -> torch.Tensor:
         read, kept = kernels.attention(q, k, v, blocks)
-        ctx.save_for_backward(q, k, v, cos, sin, read, *kept)
-        ctx.scale, ctx.blocks, ctx.kernels = scale, blocks, kernels
+        ctx.save_for_backward(q, k, v, read, *kept)
+        ctx.blocks, ctx.kernels = blocks, kernels
         return read
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q, k, v, cos, sin, read, *kept = ctx.saved_tensors
-        dq, dk, dv = ctx.kernels.attention_backward(gradients[0].contiguous(), q, k, v, read, kept, ctx.blocks)
-        back = ctx.kernels.rotated_back
-        return (back(dq, cos, sin, ctx.scale), back(dk[:, :, None], cos, sin, 1.0), dv.transpose(0, 1),
-                None, None, None, None, None)
+        q, k, v, read, *kept = ctx.saved_tensors
+        found = ctx.kernels.attention_backward(gradients[0].contiguous(), q, k, v, read, kept, ctx.blocks)
+        return *found, None, None
 
 
 def forest_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cos: torch.Tensor,
@@ -50,4 +55,9 @@ def forest_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Te
         blocks: of the forest.
         kernels: what computes it.
     """
-    return _Attention.apply(queries, keys, values, cos, sin, scale, blocks, kernels)
+    q = _Rotated.apply(queries, cos, sin, keys.shape[1], scale, kernels)
+    k = _Rotated.apply(keys, cos, sin, keys.shape[1], 1.0, kernels)[:, :, 0]
+    v = values.transpose(0, 1).contiguous()
+    if kernels.attended is not None:
+        return kernels.attended(q, k, v, blocks)
+    return _Attention.apply(q, k, v, blocks, kernels)

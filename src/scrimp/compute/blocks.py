@@ -37,13 +37,23 @@ class Blocks(Sequence[Block]):
     """
 
     def __init__(self, forest: Forest, queries: int) -> None:
-        self._blocks = list(_blocks(forest, queries))
+        self._forest, self._blocks = forest, list(_blocks(forest, queries))
 
     def __len__(self) -> int:
         return len(self._blocks)
 
     def __getitem__(self, at):  # type: ignore[no-untyped-def]
         return self._blocks[at]
+
+    @cached_property
+    def until(self) -> torch.Tensor:
+        """int64 [T], the end of what sees each token: of its node and all below that, which follow it in order."""
+        found = torch.empty(len(self._forest.ids), dtype=torch.int64)
+        for node in self._forest.nodes:
+            found[node.start:node.end] = node.end
+            for start, end in node.above:
+                found[start:end] = node.end
+        return found
 
     @cached_property
     def tables(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -58,11 +58,11 @@ def rows() -> tuple[torch.Tensor, torch.Tensor]:
 
 def computed(adapted: nn.Module, states: Callable[..., torch.Tensor],
              every: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """The states of real tokens, or of some of them from last to first, and the gradient that a fixed weighting of them gives all that moves."""
+    """The states of real tokens, or of some, from last to first; the gradients that a weighting of them gives."""
     ids, mask = rows()
-    where = [one[::every].flip(0) for one in mask.bool().nonzero(as_tuple=True)]
+    at, places = (one[::every].flip(0) for one in mask.bool().nonzero(as_tuple=True))
     adapted.zero_grad()
-    found = states(ids, mask, *where)
+    found = states(ids, mask, at, places)
     (found * torch.sin(torch.arange(found.numel()).view_as(found))).sum().backward()
     return found.detach(), torch.cat([p.grad.flatten() for p in trainable(adapted).values() if p.grad is not None])
 

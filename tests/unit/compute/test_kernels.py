@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from scrimp.compute.attention import forest_attention
 from scrimp.compute.blocks import Blocks
 from scrimp.compute.forest import Forest
 from scrimp.compute.kernels import Kernels, kernels_for, native
+from scrimp.compute.kernels.compiled import Compiled
 
 EPS = 1e-6
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
@@ -50,10 +52,20 @@ def answers(kernels: Kernels, dtype: torch.dtype) -> dict[str, torch.Tensor]:
             "logits": logits}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_torchs_compiler_gives_the_numbers_of_plain_torch(compiled: native.Native, dtype: torch.dtype) -> None:
+    agree(answers(Compiled(), dtype), dtype)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_compiled_kernels_give_the_numbers_of_plain_torch(compiled: native.Native, dtype: torch.dtype) -> None:
+    agree(answers(compiled, dtype), dtype)
+
+
+def agree(given: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
     for name, usual in answers(Kernels(), dtype).items():
-        found = answers(compiled, dtype)[name]
+        found = given[name]
         assert found.dtype == usual.dtype and found.shape == usual.shape, name
         assert (found.float() - usual.float()).norm() <= TOLERANCE[dtype] * usual.float().norm(), name
 
@@ -76,14 +88,19 @@ def test_plain_kernels_have_the_gradients_of_autograd() -> None:
     assert torch.allclose(ours, wanted_logits, atol=1e-6)
 
 
-def attended(kernels: Kernels, dtype: torch.dtype, group: int, width: int) -> dict[str, torch.Tensor]:
-    """What attention over a forest of odd lengths and several levels reads, and its gradients."""
+def some_forest() -> Forest:
     rng = np.random.default_rng(3)
     instruction, example = rng.integers(0, 9, 45), rng.integers(0, 9, 21)
     rows = [np.concatenate([instruction, *([example] * deep), rng.integers(10, 99, more)])
             for deep, more in ((0, 1), (0, 38), (1, 17), (1, 70))] + [rng.integers(100, 200, 133)]
     forest = Forest.of(rows)
     assert len(forest.nodes) == 7 and max(len(node.above) for node in forest.nodes) == 2
+    return forest
+
+
+def attended(kernels: Kernels, dtype: torch.dtype, group: int, width: int) -> dict[str, torch.Tensor]:
+    """What attention over a forest of odd lengths and several levels reads, and its gradients."""
+    forest = some_forest()
     blocks, tokens = Blocks(forest, kernels.queries), len(forest.ids)
     q, k, v = (random(*shape, dtype=dtype, scale=0.7) for shape in (
         (2, tokens, group, width), (2, tokens, width), (2, tokens, width)))
@@ -122,6 +139,17 @@ def test_plain_attention_has_the_gradients_of_autograd() -> None:
     found = kernels.attention_backward(given, q.detach(), k.detach(), v.detach(), read, kept, blocks)
     for ours, theirs in zip(found, torch.autograd.grad(wanted, [q, k, v], given), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_torchs_own_attention_is_that_of_plain_torch() -> None:
+    forest = some_forest()
+    tokens, found = len(forest.ids), []
+    cos, sin = random(tokens, 16).cos(), random(tokens, 16).sin()
+    given = [random(tokens, heads, 16) for heads in (6, 2, 2)]
+    for kernels in (Kernels(), Compiled()):
+        kernels.rotated = Kernels().rotated  # type: ignore[method-assign]
+        found.append(forest_attention(*given, cos, sin, scale=0.25, blocks=Blocks(forest, 32), kernels=kernels))
+    assert torch.allclose(*found, atol=1e-5)  # torch has its gradient on GPUs only
 
 
 def test_threads_change_attention_by_rounding_alone(compiled: native.Native) -> None:

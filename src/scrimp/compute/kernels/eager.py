@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ class Kernels:
 
     name = "eager"
     queries = 128  #: of a block of attention
+    attended: Callable[..., torch.Tensor] | None = None  #: attention whose gradient autograd knows, if that is better
 
     def rotated(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, groups: int,
                 scale: float) -> torch.Tensor:
