@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,6 @@ class Packed:
     kernels: Kernels
     shared: bool
     window: int | None
-    blocks: list[Block] = field(default_factory=list)
     _computed: int = 0
 
     def takes(self, mask: torch.Tensor) -> bool:
@@ -67,15 +66,25 @@ class Packed:
 
     def forest_states(self, forest: Forest, device: torch.device) -> torch.Tensor:
         """The last hidden states [T, H] of all tokens of a forest."""
-        self.blocks = blocks_of(forest)
         self._computed += len(forest.ids)
-        try:
-            unmasked = torch.empty(1, 1, 1, 1, device=device)  # four dimensions: transformers takes it and makes none
-            ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
-            return self.body(input_ids=ids, position_ids=positions, attention_mask=unmasked,
-                             use_cache=False).last_hidden_state[0]
-        finally:
-            self.blocks = []
+        ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
+        return self.body(input_ids=ids, position_ids=positions, attention_mask=_Layout.of(forest, device),
+                         use_cache=False).last_hidden_state[0]
+
+
+class _Layout(torch.Tensor):
+    """What attention sees, in place of a mask: so every layer is given it, also one that is computed again later.
+
+    It has the four dimensions of a mask that transformers takes as it is, and no content.
+    """
+
+    blocks: list[Block]
+
+    @classmethod
+    def of(cls, forest: Forest, device: torch.device) -> _Layout:
+        layout = torch.empty(1, 1, 1, 1, device=device).as_subclass(cls)
+        layout.blocks = blocks_of(forest)
+        return layout
 
 
 def packed_of(body: nn.Module) -> Packed | None:
@@ -148,15 +157,17 @@ def _replacements(body: nn.Module, path: Packed) -> Iterator[tuple[nn.Module, Ca
 def _attention(module: Any, usual: Callable[..., Any], path: Packed) -> Callable[..., Any]:
     projected = _projecting((module.q_proj, module.k_proj, module.v_proj))
 
-    def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, *args: Any, **named: Any) -> Any:
-        if not path.blocks:
-            return usual(hidden_states, position_embeddings, *args, **named)
+    def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, attention_mask: Any = None, *args: Any,
+                **named: Any) -> Any:
+        if not isinstance(attention_mask, _Layout):
+            return usual(hidden_states, position_embeddings, attention_mask, *args, **named)
         q, k, v = (one.view(hidden_states.shape[1], -1, module.head_dim)
                    for one in projected(hidden_states))
         if (norm := getattr(module, "q_norm", None)) is not None:
             q, k = norm(q), module.k_norm(k)
         cos, sin = (one[0].float() for one in position_embeddings)
-        read = forest_attention(q, k, v, cos, sin, scale=module.scaling, blocks=path.blocks, kernels=path.kernels)
+        read = forest_attention(q, k, v, cos, sin, scale=module.scaling, blocks=attention_mask.blocks,
+                                kernels=path.kernels)
         return module.o_proj(read[None]), None
 
     return forward
