@@ -48,8 +48,6 @@ class Packed:
     shared: bool
     window: int | None
     narrows: bool
-    blocks: Blocks | None = None
-    wanted: torch.Tensor | None = None
     _computed: int = 0
 
     def takes(self, mask: torch.Tensor) -> bool:
@@ -65,7 +63,7 @@ class Packed:
         places = np.concatenate(forest.places)[starts[rows.cpu().numpy()] + positions.cpu().numpy()]
         wanted, order = np.unique(places, return_inverse=True)
         states = self.forest_states(forest, ids.device, torch.from_numpy(wanted).to(ids.device))
-        return states[torch.from_numpy(order).to(ids.device)]
+        return states.index_select(0, torch.from_numpy(order).to(ids.device))  # its gradient is summed in order
 
     def computed(self) -> int:
         """Tokens that were passed through the decoder since this was last asked."""
@@ -74,17 +72,33 @@ class Packed:
 
     def forest_states(self, forest: Forest, device: torch.device, wanted: torch.Tensor) -> torch.Tensor:
         """The last hidden states [N, H] of a forest's tokens that are ``wanted``, int64 [N] without repetition."""
-        self.blocks = Blocks(forest, self.kernels.queries)
-        self.wanted = wanted if self.narrows and len(wanted) < len(forest.ids) else None
         self._computed += len(forest.ids)
-        try:
-            unmasked = torch.empty(1, 1, 1, 1, device=device)  # four dimensions: transformers takes it and makes none
-            ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
-            states = self.body(input_ids=ids, position_ids=positions, attention_mask=unmasked,
-                               use_cache=False).last_hidden_state[0]
-            return states if self.wanted is not None else states[wanted]
-        finally:
-            self.blocks = self.wanted = None
+        some = wanted if self.narrows and len(wanted) < len(forest.ids) else None
+        layout = _Layout.of(Blocks(forest, self.kernels.queries), device, some)
+        ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
+        states = self.body(input_ids=ids, position_ids=positions, attention_mask=layout,
+                           use_cache=False).last_hidden_state[0]
+        return states if some is not None else states[wanted]
+
+
+class _Layout(torch.Tensor):
+    """What attention sees, in place of a mask: so every layer is given it, also one that is computed again later.
+
+    It has the four dimensions of a mask that transformers takes as it is, and no content.
+
+    Attributes:
+        blocks: of the forest.
+        wanted: int64 [N], the tokens that alone go on after the attention of the last layer; None for all.
+    """
+
+    blocks: Blocks
+    wanted: torch.Tensor | None
+
+    @classmethod
+    def of(cls, blocks: Blocks, device: torch.device, wanted: torch.Tensor | None) -> _Layout:
+        layout = torch.empty(1, 1, 1, 1, device=device).as_subclass(cls)
+        layout.blocks, layout.wanted = blocks, wanted
+        return layout
 
 
 def packed_of(body: nn.Module) -> Packed | None:
@@ -151,7 +165,7 @@ def _has(module: nn.Module, names: Sequence[str]) -> bool:
 def _replacements(body: Any, path: Packed) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
     last = body.layers[-1]
     if path.narrows:
-        yield last, _last_layer(last, last.forward, path)
+        yield last, _last_layer(last, last.forward)
     for module in body.modules():
         if _is_changed(module):
             continue
@@ -168,30 +182,33 @@ def _replacements(body: Any, path: Packed) -> Iterator[tuple[nn.Module, Callable
 def _attention(module: Any, usual: Callable[..., Any], path: Packed, *, narrows: bool) -> Callable[..., Any]:
     projected = _projecting((module.q_proj, module.k_proj, module.v_proj))
 
-    def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, *args: Any, **named: Any) -> Any:
-        if path.blocks is None:
-            return usual(hidden_states, position_embeddings, *args, **named)
+    def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, attention_mask: Any = None, *args: Any,
+                **named: Any) -> Any:
+        if not isinstance(attention_mask, _Layout):
+            return usual(hidden_states, position_embeddings, attention_mask, *args, **named)
         q, k, v = (one.view(hidden_states.shape[1], -1, module.head_dim)
                    for one in projected(hidden_states))
         if (norm := getattr(module, "q_norm", None)) is not None:
             q, k = norm(q), module.k_norm(k)
         cos, sin = (one[0].float() for one in position_embeddings)
-        read = forest_attention(q, k, v, cos, sin, scale=module.scaling, blocks=path.blocks, kernels=path.kernels)
-        if narrows and path.wanted is not None:
-            read = read[path.wanted]
+        read = forest_attention(q, k, v, cos, sin, scale=module.scaling, blocks=attention_mask.blocks,
+                                kernels=path.kernels)
+        if narrows and attention_mask.wanted is not None:
+            read = read[attention_mask.wanted]
         return module.o_proj(read[None]), None
 
     return forward
 
 
-def _last_layer(layer: Any, usual: Callable[..., Any], path: Packed) -> Callable[..., Any]:
+def _last_layer(layer: Any, usual: Callable[..., Any]) -> Callable[..., Any]:
     """After its attention, which all tokens may ask, only the tokens that are wanted go on."""
 
-    def forward(hidden_states: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
-        if path.wanted is None:
-            return usual(hidden_states, *args, **named)
-        read, _ = layer.self_attn(layer.input_layernorm(hidden_states), *args, **named)
-        x = hidden_states[:, path.wanted] + read
+    def forward(hidden_states: torch.Tensor, **named: Any) -> torch.Tensor:
+        wanted = getattr(named.get("attention_mask"), "wanted", None)
+        if wanted is None:
+            return usual(hidden_states, **named)
+        read, _ = layer.self_attn(layer.input_layernorm(hidden_states), **named)
+        x = hidden_states[:, wanted] + read
         return x + layer.mlp(layer.post_attention_layernorm(x))
 
     return forward

@@ -36,8 +36,13 @@ class DeadGradient:
     def __init__(self, parameters: Mapping[str, nn.Parameter], steps: int = 3) -> None:
         self._silent, self._left = dict(parameters), dict.fromkeys(parameters, steps)
 
+    def look(self, name: str) -> None:
+        """Look at the gradient that a tensor has now: it may be gone when the step is over."""
+        if name in self._silent and (gradient := self._silent[name].grad) is not None and bool(gradient.any()):
+            del self._silent[name]
+
     def see(self) -> None:
-        """Look at the gradients of one more step.
+        """Look at the gradients that one more step has left.
 
         Raises:
             GuardError: after the last of its steps, naming the tensors that never had one.
@@ -47,8 +52,7 @@ class DeadGradient:
         free = [name for name, p in self._silent.items() if p.requires_grad]
         for name in free:
             self._left[name] -= 1
-            if (gradient := self._silent[name].grad) is not None and bool(gradient.any()):
-                del self._silent[name]
+            self.look(name)
         if names := sorted(name for name in self._silent if self._left[name] == 0):
             raise GuardError(f"{len(names)} of the tensors to be trained never have a gradient",
                              where=", ".join(names[:5]) + (" ..." if len(names) > 5 else ""),

@@ -61,7 +61,7 @@ class Snapshots:
         """
         numbers = self._numbers()
         with atomic_folder(self.folder / f"{(numbers[-1] if numbers else 0) + 1:06d}") as partial:
-            save_file({name: t.contiguous() for name, t in snapshot.tensors.items()}, partial / _TENSORS)
+            save_file(_apart(snapshot.tensors), partial / _TENSORS)
             body = {"identity": self.identity, "facts": snapshot.facts, "tensors": fingerprint(partial / _TENSORS)}
             (partial / _FACTS).write_text(json.dumps({**body, "check": fingerprint(body)}), encoding="utf-8")
         for number in self._numbers()[:-_KEPT]:
@@ -102,8 +102,19 @@ class Snapshots:
         return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdecimal() and p.is_dir())
 
 
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as the format wants them: contiguous, and copied where several share their memory."""
+    places: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        shared = (place := tensor.untyped_storage().data_ptr()) in places
+        apart[name] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
+        places.add(place)
+    return apart
+
+
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """An optimizer's state as tensors (named ``index.key``) and facts.
+    """An optimizer's state as tensors (named ``index.key``; where they are on the CPU, no copies) and facts.
 
     Raises:
         WorkspaceError: if it holds what is neither a tensor nor plain JSON.
@@ -113,7 +124,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.T
     for index, entries in whole["state"].items():
         for key, value in entries.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{key}"] = value.detach().to("cpu", copy=True)
+                tensors[f"{index}.{key}"] = value.detach().cpu()
             else:
                 plain[f"{index}.{key}"] = value
     facts = {"groups": whole["param_groups"], "plain": plain}

@@ -9,31 +9,34 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel
 from torch import nn
 
 from scrimp.compute.decoder import packed_of
 from scrimp.core import interrupts
 from scrimp.core.budget import Meter
-from scrimp.core.errors import BudgetError, GuardError, ModelError, Stopped
+from scrimp.core.errors import BudgetError, GuardError, ModelError, OptionError, Stopped
 from scrimp.core.ledger import Ledger
-from scrimp.core.options import Options, Seconds
 from scrimp.core.progress import Bar, bar, warn
 from scrimp.core.workspace import fingerprint
 from scrimp.tuning.adapters import Chooser, compute_dtype, copied, put_back, trainable
 from scrimp.tuning.curve import CurvePoint
 from scrimp.tuning.fastpath import fast_path
 from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, fault, untrained
+from scrimp.tuning.inbackward import InBackward
 from scrimp.tuning.memory import Tidy, is_out_of_memory, return_freed
 from scrimp.tuning.objectives import Objective, TorchBatch
 from scrimp.tuning.objectives.tokens import decoder_and_head
 from scrimp.tuning.optimizers import Clipping, NormClipping, Optimizer, Schedule, Stepped
+from scrimp.tuning.options import StoppedBy, TrainOptions, TrainResult
 from scrimp.tuning.pace import Pace
+from scrimp.tuning.recompute import recomputed
 from scrimp.tuning.reproducible import RandomState, reproducible
 from scrimp.tuning.snapshots import Snapshot, Snapshots, optimizer_state, restore_optimizer
 from scrimp.tuning.stream import Stream
@@ -45,77 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
 _MORE = "declare more, or use a smaller batch_size"
-StoppedBy = Literal["plan", "patience", "time", "tokens", "memory"]
-
-
-class TrainOptions(Options):
-    """How long, in what portions, and how carefully.
-
-    Attributes:
-        epochs: passes over the data.
-        steps: optimizer steps instead of epochs.
-        batch_size: examples of an optimizer step.
-        micro_tokens: padded tokens that are computed at once; a step is cut into as many parts as this needs, which
-            changes memory and speed but not the result beyond rounding.
-        seed: of the data's order, new weights and dropout.
-        patience: validations without a new best before the run stops.
-        validate_every: steps between validations; an epoch if left out.
-        checkpoint_every_s: seconds between checkpoints.
-        checkpoint_every_steps: steps between checkpoints, in place of seconds.
-        reserve_s: seconds of the time budget to leave for what comes after.
-        fast: compute a decoder of a known family without padding, what rows begin with in common once, and by parts
-            that keep less, which gives the same to rounding. If left out, where that was measured: on processors.
-    """
-
-    epochs: int = Field(default=3, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=8, ge=1)
-    micro_tokens: int = Field(default=1024, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    patience: int | None = Field(default=None, ge=1)
-    validate_every: int | None = Field(default=None, ge=1)
-    checkpoint_every_s: Seconds = 30.0
-    checkpoint_every_steps: int | None = Field(default=None, ge=1)
-    reserve_s: float = Field(default=0.0, ge=0)
-    fast: bool | None = None
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Self:
-        if self.steps is not None and "epochs" in self.model_fields_set:
-            raise ValueError("give 'epochs' or 'steps', not both")
-        return self
-
-
-class TrainResult(Options):
-    """What a run did. The model it was given holds the best weights now.
-
-    Attributes:
-        curve: a point for each step.
-        steps: updates made.
-        planned: updates planned at first, before any budget cut them.
-        stopped_by: "plan" if all planned steps were made; else what ended or cut it.
-        best_step: updates behind the weights that were kept; the last without ``validate``, 0 if none was better
-            than the start.
-        validation_before, validation: before the first step, and of the weights that were kept.
-        seconds: of training, earlier attempts included.
-        tokens: trained on, without padding, repetitions counted.
-        trainable: parameters that moved.
-        computed: on which path, and with which kernels, or why on the usual one.
-        warnings: for the person.
-    """
-
-    curve: tuple[CurvePoint, ...]
-    steps: int
-    planned: int
-    stopped_by: StoppedBy
-    best_step: int
-    validation_before: float | None
-    validation: float | None
-    seconds: float
-    tokens: int
-    trainable: int
-    computed: str
-    warnings: tuple[str, ...]
 
 
 class _Position(BaseModel):
@@ -164,6 +96,7 @@ def train(
 
     Raises:
         GuardError: a fault that would make the result silently wrong.
+        OptionError: the step cannot be made in the backward pass with these options.
         BudgetError: not even one step fits in the budget or in memory.
         WorkspaceError: ``folder`` cannot be written, or holds another run.
         Stopped: a person asked to stop; the run is saved.
@@ -172,7 +105,8 @@ def train(
     if not moving:
         raise ModelError("nothing of this model can move", fix="attach an adapter before training")
     with (reproducible(options.seed, next(iter(moving.values())).device),
-          fast_path(model, data, pad_id=pad_id, wanted=options.fast) as slow_because):
+          fast_path(model, data, pad_id=pad_id, wanted=options.fast) as slow_because,
+          recomputed(model, wanted=options.recompute)):
         run = _Run(model, data, pad_id, objective, optimizer, schedule, options, Path(folder), meter, ledger, validate,
                    clipping or NormClipping(), slow_because)
         try:
@@ -226,15 +160,23 @@ class _Run:
         self.dead = DeadGradient(self.moving)
         self.validate_every = options.validate_every or self.stream.steps_per_epoch
         self.optimizer = self.method.build(self.moving.items(), steps)
+        self.in_backward = self.within_backward() if options.step_in_backward else None
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         parts: list[object] = [*self.model.modules(), self.optimizer]
         self.stepped = [part for part in parts if isinstance(part, Stepped)]
         self.choosers = {name: m for name, m in self.model.named_modules() if isinstance(m, Chooser)}
         self.snapshots = Snapshots(self.folder / "checkpoint", self.identity(kept))
 
+    def within_backward(self) -> InBackward:
+        whole = min(self.options.batch_size, len(self.stream.lengths)) * self.longest()
+        if self.options.micro_tokens < whole:
+            raise OptionError("a step in the backward pass is one part, and micro_tokens does not hold it",
+                              where="step_in_backward", fix=f"micro_tokens: {whole}, or a smaller batch_size")
+        return InBackward(self.moving, self.optimizer, self.clipping, self.dead)
+
     def identity(self, kept: Sequence[Encoded]) -> str:
         """Of all that decides the result, the frozen weights excepted: these are in the folder's own address."""
-        cosmetic = {"checkpoint_every_s", "checkpoint_every_steps", "reserve_s"}
+        cosmetic = {"checkpoint_every_s", "checkpoint_every_steps", "reserve_s", "recompute"}
         return fingerprint({
             "options": self.options.model_dump(mode="json", exclude=cosmetic),
             "methods": [[type(m).__name__, m.model_dump(mode="json")]
@@ -319,13 +261,15 @@ class _Run:
         started = time.monotonic()
         for part in self.stepped:
             part.enter_step(self.at.step)
-        loss = self.gradient(self.at.step)
-        norm = self.clipping.bound(self.moving.items())
+        rate = self.set_rate()
+        loss = self.gradient(self.at.step, self.in_backward)
+        norm = self.in_backward.norm if self.in_backward else self.clipping.bound(self.moving.items())
         if (reason := fault(loss, norm, [point.loss for point in self.at.curve])) is not None:
             self.rewind(reason)
             return
         self.dead.see()
-        rate = self.update()
+        if not self.in_backward:
+            self.optimizer.step()
         self.at.step += 1
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
         self.at.pace.record(time.monotonic() - started)
@@ -338,22 +282,20 @@ class _Run:
         elif self.at.stopped_by is None and self.checkpoint_due():
             self.save()
 
-    def gradient(self, step: int) -> float:
-        """Leave a step's mean gradient in the parameters; returns the mean loss."""
+    def gradient(self, step: int, within: InBackward | None = None) -> float:
+        """Leave a step's mean gradient in the parameters, or move them by it at once; returns the mean loss."""
         random = RandomState.now()
         while True:
             try:
-                return self.accumulate(step)
+                return self.accumulate(step, within)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
             random.put_back()
             if not self.shrink("out of memory"):
-                raise BudgetError("a single example does not fit in memory",
-                                  why=f"the longest has {self.longest()} tokens",
-                                  fix="shorten the examples, or use a smaller model or rank")
+                raise self.too_large()
 
-    def accumulate(self, step: int) -> float:
+    def accumulate(self, step: int, within: InBackward | None) -> float:
         """Sum the micro-batches' gradients, then divide by the step's count, so that how it is cut changes nothing."""
         total, count, computed = 0.0, 0, 0
         self.model.zero_grad(set_to_none=True)
@@ -363,7 +305,8 @@ class _Run:
                 loss = self.objective.loss(self.model, on_device)
             self.over_memory |= self.meter.out_of() == "memory"
             if loss.count:
-                loss.total.backward()
+                with within.moving_by_mean(loss.count) if within else nullcontext():
+                    loss.total.backward()
                 total, count = total + float(loss.total.detach()), count + loss.count
             computed += (self.path.computed() if self.path else 0) or on_device.input_ids.numel()
             self.memory.after_turn()
@@ -377,24 +320,24 @@ class _Run:
                 parameter.grad /= count
         return total / count
 
-    def update(self) -> float:
-        """Move the weights; returns the learning rate of the first group."""
+    def set_rate(self) -> float:
+        """Give the optimizer the step's learning rates; returns that of the first group."""
         factor = self.at.slowed * self.schedule.factor(self.at.step, self.at.planned)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        self.optimizer.step()
         return self.rates[0] * factor
 
     def rewind(self, reason: str) -> None:
         """Go back to the last checkpoint with the learning rate halved."""
         rewinds, slowed, at_step, warnings = self.at.rewinds + 1, self.at.slowed / 2, self.at.step + 1, self.at.warnings
         snapshot = self.snapshots.latest()
+        self.optimizer.zero_grad(set_to_none=True)
+        if snapshot is not None:
+            self.restore(snapshot, spent=(self.seconds(), self.at.tokens))
         if rewinds > MAX_REWINDS or snapshot is None:
             raise GuardError(f"the run does not hold: in step {at_step} {reason}",
                              why=f"it was rewound {rewinds - 1} times, each with half the learning rate",
                              fix="choose a much smaller learning_rate, or look for broken examples")
-        self.optimizer.zero_grad(set_to_none=True)
-        self.restore(snapshot, spent=(self.seconds(), self.at.tokens))
         self.at.rewinds, self.at.slowed, self.at.warnings = rewinds, slowed, warnings
         self.warn(f"in step {at_step} {reason}: rewound to step {self.at.step}, learning rate times {slowed:g}")
         self.log("rewound", reason=reason, at=at_step, to=self.at.step, slowed=slowed)
@@ -462,8 +405,8 @@ class _Run:
         self.at.planned, self.at.cut_by = planned, budget
 
     def shrink(self, reason: str) -> bool:
-        """Compute half as much at once, unless that is a single example already."""
-        if self.at.micro_tokens <= self.longest():
+        """Compute half as much at once, unless that is a single example already or a step must be one part."""
+        if self.in_backward or self.at.micro_tokens <= self.longest():
             return False
         self.optimizer.zero_grad(set_to_none=True)
         return_freed()
@@ -472,13 +415,23 @@ class _Run:
         self.log("shrunk", reason=reason, micro_tokens=self.at.micro_tokens)
         return True
 
+    def too_large(self) -> BudgetError:
+        if self.in_backward:
+            return BudgetError("a step does not fit in memory", why="one in the backward pass is not cut into parts",
+                               fix="use a smaller batch_size, or step_in_backward: false")
+        return BudgetError("a single example does not fit in memory", why=f"the longest has {self.longest()} tokens",
+                           fix="shorten the examples, or use a smaller model or rank")
+
     def longest(self) -> int:
         return max(self.stream.lengths)
 
     def charge(self, step: int, computed: int, predicted: int) -> None:
         tokens = self.stream.tokens(step)
         self.at.tokens += tokens
-        self.meter.charge(tokens_forward=tokens, tokens_backward=tokens, flops=self.work.flops(computed, predicted))
+        flops = self.work.flops(computed, predicted)
+        if self.options.recompute:
+            flops += self.work.forward_flops(computed, 0)
+        self.meter.charge(tokens_forward=tokens, tokens_backward=tokens, flops=flops)
 
     # -- keeping -------------------------------------------------------------------------------------------------
 
@@ -495,7 +448,7 @@ class _Run:
         random, (tensors, facts) = RandomState.now(), optimizer_state(self.optimizer)
         position = self.at.model_copy(update={"seconds": self.seconds()})
         self.snapshots.save(Snapshot(
-            {**{f"now.{name}": t for name, t in copied(self.moving).items()},
+            {**{f"now.{name}": p.detach().cpu() for name, p in self.moving.items()},
              **{f"best.{name}": t for name, t in self.best_state.items()},
              **{f"optimizer.{name}": t for name, t in tensors.items()},
              **{f"chosen.{name}": chooser.chosen for name, chooser in self.choosers.items()},

@@ -16,6 +16,7 @@ from scrimp.compute.decoder import Packed, packed, packed_of
 from scrimp.compute.kernels import Kernels
 from scrimp.core.registry import build
 from scrimp.tuning.adapters import trainable
+from scrimp.tuning.recompute import recomputed
 
 SHAPE = {"vocab_size": 300, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3,
          "num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": 0}
@@ -105,6 +106,17 @@ def test_every_family_has_the_states_and_gradients_of_the_usual_path(family: str
         assert path.computed() < int(rows()[1].sum()) / 2 and path.computed() == 0
     assert apart(ours, states) < 1e-5 and apart(padded, states) < 1e-5
     assert apart(our_gradients, gradients) < 5e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_that_are_computed_again_see_what_they_saw_at_first(family: str) -> None:
+    adapted = model(family)
+    with packed(body_of(adapted)):
+        path = path_of(body_of(adapted))
+        states, gradients = computed(adapted, path.states)
+        with recomputed(adapted):
+            again, their_gradients = computed(adapted, path.states)
+    assert torch.equal(again, states) and torch.equal(their_gradients, gradients)
 
 
 @pytest.mark.parametrize(("adapter", "options"), [

@@ -1,14 +1,18 @@
 import itertools
+import json
 import math
+import sys
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load, save
 from torch import nn
 
 from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import build, presets
+from scrimp.tuning.snapshots import _apart, optimizer_state, restore_optimizer
 
 NAMES = ["cosine", "linear", "constant", "wsd"]
 
@@ -127,6 +131,69 @@ def test_what_galore_does_not_project_is_adamw_s():
             optimizer.step()
     for name, parameter in ours.items():
         torch.testing.assert_close(parameter, theirs[name], atol=1e-6, rtol=1e-5)
+
+
+# moments in eight bits --------------------------------------------------------------------------------------------
+
+def drawn(*shapes):
+    torch.manual_seed(0)
+    return {f"{number}.weight": nn.Parameter(torch.randn(shape)) for number, shape in enumerate(shapes)}
+
+
+def stepped(optimizer, parameters, steps):
+    draw = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        for parameter in parameters.values():
+            parameter.grad = 0.01 * torch.randn(parameter.shape, generator=draw)
+        optimizer.step()
+    return torch.cat([p.detach().flatten() for p in parameters.values()])
+
+
+def test_eight_bit_moments_move_as_full_ones_do():
+    """The first step is AdamW's own, since what is coded is used at the next; then they stay near it."""
+    options = {"learning_rate": 0.01, "weight_decay": 0.1}
+    ends = {}
+    for bits, steps in ((32, 1), (8, 1), (32, 30), (8, 30)):
+        parameters = drawn((80, 64), (10, 10), (64,))
+        optimizer = build("optimizer", "adamw", {**options, "state_bits": bits}).build(parameters.items(), 30)
+        start = torch.cat([p.detach().flatten() for p in parameters.values()])
+        ends[bits, steps] = stepped(optimizer, parameters, steps) - start
+    torch.testing.assert_close(ends[8, 1], ends[32, 1], atol=1e-6, rtol=1e-4)
+    apart = float((ends[8, 30] - ends[32, 30]).norm() / ends[32, 30].norm())
+    assert 1e-4 < apart < 0.05
+
+
+def test_eight_bit_moments_are_as_large_as_they_say():
+    parameters = drawn((80, 65), (4096,), (4095,))
+    method = build("optimizer", "adamw", {"state_bits": 8})
+    optimizer = method.build(parameters.items(), 2)
+    stepped(optimizer, parameters, 2)
+    held = sum(t.numel() * t.element_size() for entries in optimizer.state.values() for name, t in entries.items()
+               if isinstance(t, torch.Tensor) and not name.startswith("qmap"))  # the tables of codes are there once
+    assert method.cost(parameters.items()).state_bytes == held + 4  # and torch's count of steps is a tensor
+    assert held < 0.3 * build("optimizer", "adamw").cost(list(parameters.items())[:2]).state_bytes + 8 * 4095
+
+
+def test_eight_bit_moments_are_saved_and_come_back_as_they_were():
+    ends = []
+    for broken in (False, True):
+        parameters = drawn((80, 64), (10, 10))
+        method = build("optimizer", "adamw", {"state_bits": 8})
+        optimizer = method.build(parameters.items(), 6)
+        stepped(optimizer, parameters, 3)
+        if broken:
+            tensors, facts = optimizer_state(optimizer)
+            assert {"0.state1", "0.absmax2", "1.state2"} <= tensors.keys()
+            optimizer = method.build(parameters.items(), 6)
+            restore_optimizer(optimizer, load(save(_apart(tensors))), json.loads(json.dumps(facts)))
+        ends.append(stepped(optimizer, parameters, 3))
+    assert torch.equal(*ends)
+
+
+def test_without_bitsandbytes_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scrimp.tuning.optimizers.lowbit", None)
+    with pytest.raises(OptionError, match=r"scrimp\[quantized\]"):
+        build("optimizer", "adamw", {"state_bits": 8}).build(drawn((4, 4)).items(), 1)
 
 
 # LISA -------------------------------------------------------------------------------------------------------------

@@ -1,25 +1,27 @@
-"""AdamW."""
+"""AdamW, and what optimizers that are made of it share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
+from scrimp.core.errors import OptionError
 from scrimp.core.registry import Cost, preset
 from scrimp.tuning.optimizers.base import Optimizer, adam_bytes
 
-__all__ = ["AdamW"]
+__all__ = ["AdamFamily", "AdamW"]
+
+_LEAST, _BLOCK = 4096, 256  # numbers of a tensor that is coded, and of a block
 
 
-class AdamW(Optimizer):
-    """Adam with weight decay apart from the gradient.
+class AdamFamily(Optimizer):
+    """Adam with weight decay apart from the gradient, in one form or another.
 
-    Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization". Biases and norms (parameters with fewer than
-    two axes) do not decay.
+    Biases and norms (parameters with fewer than two axes) do not decay.
 
     Attributes:
         learning_rate: of the schedule's peak.
@@ -33,12 +35,6 @@ class AdamW(Optimizer):
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
 
-    def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], steps: int) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.groups(p for _, p in named_parameters), **self.settings(), fused=True)
-
-    def cost(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Cost:
-        return Cost(state_bytes=adam_bytes(p for _, p in named_parameters))
-
     def groups(self, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
         """What decays and what does not."""
         known = list(parameters)
@@ -51,6 +47,46 @@ class AdamW(Optimizer):
     def settings(self) -> dict[str, Any]:
         """What torch's AdamW calls the rest of the options."""
         return {"lr": self.learning_rate, "betas": self.betas, "eps": self.eps}
+
+
+class AdamW(AdamFamily):
+    """Adam with weight decay apart from the gradient.
+
+    Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization". With 8 bits each running mean is a code of one
+    byte for each number, and a scale for each block of 256; tensors of fewer than 4096 numbers keep 32 bits. It is
+    meant for full tuning: an adapter has little state, and coding it takes time. Dettmers et al. 2022, "8-bit
+    Optimizers via Block-wise Quantization", computed by bitsandbytes (the extra "quantized").
+
+    Attributes:
+        state_bits: of each number of the two running means.
+    """
+
+    state_bits: Literal[32, 8] = 32
+
+    def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], steps: int) -> torch.optim.Optimizer:
+        """See `Optimizer.build`.
+
+        Raises:
+            OptionError: if 8 bits are asked for and bitsandbytes is not installed.
+        """
+        groups = self.groups(p for _, p in named_parameters)
+        if self.state_bits == 32:
+            return torch.optim.AdamW(groups, **self.settings(), fused=True)
+        try:
+            from scrimp.tuning.optimizers.lowbit import AdamW8bit
+        except ImportError as error:
+            raise OptionError("an optimizer's state in 8 bits needs bitsandbytes", where="state_bits", why=str(error),
+                              fix="pip install 'scrimp[quantized]', or state_bits: 32") from None
+        return AdamW8bit(groups, **self.settings())
+
+    def cost(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Cost:
+        return Cost(state_bytes=sum(self._bytes(p) for _, p in named_parameters))
+
+    def _bytes(self, parameter: torch.Tensor) -> int:
+        numbers = parameter.numel()
+        if self.state_bits == 32 or numbers < _LEAST:
+            return adam_bytes([parameter])
+        return 2 * (numbers + 4 * -(-numbers // _BLOCK))
 
 
 preset("adamw", AdamW)

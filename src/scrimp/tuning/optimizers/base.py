@@ -59,6 +59,10 @@ class Clipping(Method):
     family: ClassVar[str] = "clipping"
     verb: ClassVar[str] = "bound"
 
+    def separable(self) -> bool:
+        """Whether each tensor's gradient is bounded by itself, so that the others need not be there."""
+        return False
+
     def bound(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> float:
         """Bound the gradients in place; returns their norm as it was before, over all parameters."""
         raise NotImplementedError

@@ -36,6 +36,9 @@ class NormClipping(Clipping):
     clip: float | None = Field(default=1.0, gt=0)
     components: Literal["all", "kind"] = "all"
 
+    def separable(self) -> bool:
+        return self.clip is None
+
     def bound(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> float:
         groups: dict[str, list[nn.Parameter]] = {}
         for name, parameter in named_parameters:

@@ -10,13 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from scrimp.core.registry import Cost, preset
-from scrimp.tuning.optimizers.adamw import AdamW
+from scrimp.tuning.optimizers.adamw import AdamFamily
 from scrimp.tuning.optimizers.base import adam_bytes
 
 __all__ = ["GaLore"]
 
 
-class GaLore(AdamW):
+class GaLore(AdamFamily):
     """Move all weights, but keep Adam's state of each matrix for a low-rank projection of its gradient.
 
     `W <- W - lr * scale * P Adam(P^T G)`, with P the leading singular vectors, on the shorter side, of the gradient G

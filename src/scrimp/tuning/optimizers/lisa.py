@@ -13,7 +13,7 @@ from torch import nn
 
 from scrimp.core.errors import ModelError
 from scrimp.core.registry import Cost, preset
-from scrimp.tuning.optimizers.adamw import AdamW
+from scrimp.tuning.optimizers.adamw import AdamFamily
 from scrimp.tuning.optimizers.base import adam_bytes
 
 __all__ = ["LISA"]
@@ -21,7 +21,7 @@ __all__ = ["LISA"]
 _LAYER = re.compile(r"(.*?\.\d+)\.")  # as in `model.layers.3.` and `encoder.layer.3.`
 
 
-class LISA(AdamW):
+class LISA(AdamFamily):
     """Let a few layers, drawn at random, move for some steps while the others are frozen, then draw others.
 
     What belongs to no numbered layer (embeddings, output layer, last norm, head) always moves. A layer that is frozen
