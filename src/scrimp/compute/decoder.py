@@ -6,10 +6,10 @@ networks, its norms and its low-rank layers, and they are put back at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,11 @@ from scrimp.compute.attention import Block, blocks_of, forest_attention
 from scrimp.compute.forest import Forest
 from scrimp.compute.kernels import Kernels, kernels_for
 from scrimp.compute.layers import gated, rms_norm
+from scrimp.compute.lower import lowest_moving
 from scrimp.compute.lowrank import LowRank, low_rank
+
+if TYPE_CHECKING:
+    from scrimp.compute.lower import Lower
 
 __all__ = ["FAMILIES", "Packed", "packed", "packed_of"]
 
@@ -38,14 +42,19 @@ class Packed:
         kernels: what computes between products of matrices.
         shared: whether what rows begin with in common is computed once.
         window: tokens back that attention sees in some layer; None if all.
+        steady: layers below the lowest whose states may change from one epoch to the next.
+        lower: where the states above these are kept, if they are: what trains then computes the other layers only.
     """
 
-    body: nn.Module
+    body: Any
     kernels: Kernels
     shared: bool
     window: int | None
+    steady: int = 0
+    lower: Lower | None = None
     blocks: list[Block] = field(default_factory=list)
     _computed: int = 0
+    _computed_below: int = 0
 
     def takes(self, mask: torch.Tensor) -> bool:
         """Whether rows of such a mask [B, L] can be computed this way: none is longer than attention sees."""
@@ -55,20 +64,46 @@ class Packed:
                positions: torch.Tensor) -> torch.Tensor:
         """The last hidden states [N, H] of the tokens at ``positions`` of ``rows``, of ids and mask [B, L]."""
         host, lengths = ids.cpu().numpy(), mask.sum(1).tolist()
-        forest = Forest.of([host[i, :length] for i, length in enumerate(lengths)], shared=self.shared)
+        each = [host[i, :length] for i, length in enumerate(lengths)]
+        forest = Forest.of(each, shared=self.shared)
+        known = self.lower.states(each, forest, ids.device) if self.lower and self.body.training else None
         starts = np.cumsum([0, *lengths[:-1]])
         places = np.concatenate(forest.places)[starts[rows.cpu().numpy()] + positions.cpu().numpy()]
-        return self.forest_states(forest, ids.device)[torch.from_numpy(places).to(ids.device)]
+        return self.forest_states(forest, ids.device, known)[torch.from_numpy(places).to(ids.device)]
 
-    def computed(self) -> int:
-        """Tokens that were passed through the decoder since this was last asked."""
-        found, self._computed = self._computed, 0
+    def computed(self) -> tuple[int, int]:
+        """Tokens that were passed through the decoder since this was last asked, and through its steady layers."""
+        found, self._computed, self._computed_below = (self._computed, self._computed_below), 0, 0
         return found
 
-    def forest_states(self, forest: Forest, device: torch.device) -> torch.Tensor:
-        """The last hidden states [T, H] of all tokens of a forest."""
-        self.blocks = blocks_of(forest)
+    def steady_parameters(self) -> list[nn.Parameter]:
+        """Of the steady layers."""
+        return [parameter for layer in self.body.layers[:self.steady] for parameter in layer.parameters()]
+
+    def forest_states(self, forest: Forest, device: torch.device, known: torch.Tensor | None = None) -> torch.Tensor:
+        """The last hidden states [T, H] of all tokens of a forest; from those above the steady layers, if known."""
         self._computed += len(forest.ids)
+        if known is None:
+            self._computed_below += len(forest.ids)
+            return self._passed(forest, device)
+        with _doing(self.body.layers[:self.steady], lambda states, *_, **__: known[None]):
+            return self._passed(forest, device)
+
+    def entering(self, forest: Forest, device: torch.device) -> torch.Tensor:
+        """The states [T, H] of all tokens of a forest above the steady layers, without a graph."""
+        found = []
+
+        def leave(states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            found.append(states)
+            return states
+
+        self._computed_below += len(forest.ids)
+        with torch.no_grad(), _doing(self.body.layers[self.steady:], leave):
+            self._passed(forest, device)
+        return found[0][0]
+
+    def _passed(self, forest: Forest, device: torch.device) -> torch.Tensor:
+        self.blocks = blocks_of(forest)
         try:
             unmasked = torch.empty(1, 1, 1, 1, device=device)  # four dimensions: transformers takes it and makes none
             ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
@@ -76,6 +111,18 @@ class Packed:
                              use_cache=False).last_hidden_state[0]
         finally:
             self.blocks = []
+
+
+@contextmanager
+def _doing(layers: Iterable[nn.Module], forward: Callable[..., torch.Tensor]) -> Iterator[None]:
+    """Within the block these layers do this instead."""
+    for layer in layers:
+        layer.forward = forward
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 def packed_of(body: nn.Module) -> Packed | None:
@@ -90,7 +137,7 @@ def packed(body: Any) -> Iterator[str | None]:
         yield reason
         return
     dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in body.modules())
-    path = Packed(body, kernels_for(next(body.parameters())), not dropout, _window(body.config))
+    path = Packed(body, kernels_for(next(body.parameters())), not dropout, _window(body.config), lowest_moving(body))
     replaced = dict(_replacements(body, path))
     for module, forward in replaced.items():
         module.forward = forward
@@ -98,6 +145,8 @@ def packed(body: Any) -> Iterator[str | None]:
     try:
         yield None
     finally:
+        if path.lower is not None:
+            path.lower.close()
         del body.packed
         for module in replaced:
             del module.forward
