@@ -133,15 +133,21 @@ def test_each_row_passes_the_lower_layers_once(tmp_path: Path, passes: Counter[i
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), (10, 3, 9, 1), (8,), (6, 5, 4)])
-def test_whenever_a_row_is_asked_for_its_states_are_the_same_to_the_bit(tmp_path: Path, order: tuple[int, ...]) -> None:
-    adapted, every = model("llama", top_layers=1), tokens()
+def test_whenever_a_row_is_asked_for_its_states_are_the_same_to_the_bit(tmp_path: Path, order: tuple[int, ...],
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    adapted, every, passed = model("llama", top_layers=1), tokens(), []
     portions = [every[:3], every[2:7], every[7:]]  # the third stands in two, and the tenth is the first again
     with keeping(adapted, tmp_path, portions) as path:
         alone = [asked(path, [row]) for row in every]
     with keeping(adapted, tmp_path, portions) as path:
+        enter = path.entering
+        monkeypatch.setattr(path, "entering", lambda forest, device: passed.append(forest) or enter(forest, device))
+        asked(path, [every[row] for row in order])
         for row in order:
             found, wanted = asked(path, [every[row]]), alone[row]
             assert found is not None and wanted is not None and torch.equal(found, wanted)
+    whole = [Forest.of(portion).ids.tolist() for portion in portions]
+    assert passed and all(forest.ids.tolist() in whole for forest in passed) and len(passed) <= len(portions)
     assert apart(torch.cat([one for one in alone if one is not None]), entering(adapted)) < 1e-5
 
 
