@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,12 @@ from scrimp.compute.blocks import Blocks
 from scrimp.compute.forest import Forest
 from scrimp.compute.kernels import Kernels, kernels_for
 from scrimp.compute.layers import gated, rms_norm
+from scrimp.compute.lower import lowest_moving
 from scrimp.compute.lowrank import LowRank, low_rank
+from scrimp.compute.replacing import is_replaced, replaced
+
+if TYPE_CHECKING:
+    from scrimp.compute.lower import Lower
 
 __all__ = ["FAMILIES", "Packed", "packed", "packed_of"]
 
@@ -41,14 +46,19 @@ class Packed:
         shared: whether what rows begin with in common is computed once.
         window: tokens back that attention sees in some layer; None if all.
         narrows: whether after the attention of the last layer but the tokens go on whose states are asked for.
+        steady: layers below the lowest whose states may change from one epoch to the next.
+        lower: where the states above these are kept, if they are: what trains then computes the other layers only.
     """
 
-    body: nn.Module
+    body: Any
     kernels: Kernels
     shared: bool
     window: int | None
     narrows: bool
+    steady: int
+    lower: Lower | None = None
     _computed: int = 0
+    _computed_below: int = 0
 
     def takes(self, mask: torch.Tensor) -> bool:
         """Whether rows of such a mask [B, L] can be computed this way: none is longer than attention sees."""
@@ -58,27 +68,57 @@ class Packed:
                positions: torch.Tensor) -> torch.Tensor:
         """The last hidden states [N, H] of the tokens at ``positions`` of ``rows``, of ids and mask [B, L]."""
         host, lengths = ids.cpu().numpy(), mask.sum(1).tolist()
-        forest = Forest.of([host[i, :length] for i, length in enumerate(lengths)], shared=self.shared)
+        each = [host[i, :length] for i, length in enumerate(lengths)]
+        forest = Forest.of(each, shared=self.shared)
+        known = self.lower.states(each, forest, ids.device) if self.lower and self.body.training else None
         starts = np.cumsum([0, *lengths[:-1]])
         places = np.concatenate(forest.places)[starts[rows.cpu().numpy()] + positions.cpu().numpy()]
         wanted, order = np.unique(places, return_inverse=True)
-        states = self.forest_states(forest, ids.device, torch.from_numpy(wanted).to(ids.device))
+        states = self.forest_states(forest, ids.device, torch.from_numpy(wanted).to(ids.device), known)
         return states.index_select(0, torch.from_numpy(order).to(ids.device))  # its gradient is summed in order
 
-    def computed(self) -> int:
-        """Tokens that were passed through the decoder since this was last asked."""
-        found, self._computed = self._computed, 0
+    def computed(self) -> tuple[int, int]:
+        """Tokens that were passed through the decoder since this was last asked, and through its steady layers."""
+        found, self._computed, self._computed_below = (self._computed, self._computed_below), 0, 0
         return found
 
-    def forest_states(self, forest: Forest, device: torch.device, wanted: torch.Tensor) -> torch.Tensor:
-        """The last hidden states [N, H] of a forest's tokens that are ``wanted``, int64 [N] without repetition."""
+    def steady_parameters(self) -> list[nn.Parameter]:
+        """Of the steady layers."""
+        return [parameter for layer in self.body.layers[:self.steady] for parameter in layer.parameters()]
+
+    def forest_states(self, forest: Forest, device: torch.device, wanted: torch.Tensor,
+                      known: torch.Tensor | None = None) -> torch.Tensor:
+        """The last hidden states [N, H] of a forest's tokens that are ``wanted``, int64 [N] without repetition.
+
+        They are computed from those [T, H] of all tokens above the steady layers, if these are ``known``.
+        """
         self._computed += len(forest.ids)
+        self._computed_below += len(forest.ids) if known is None else 0
         some = wanted if self.narrows and len(wanted) < len(forest.ids) else None
-        layout = _Layout.of(Blocks(forest, self.kernels.queries), device, some)
-        ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
-        states = self.body(input_ids=ids, position_ids=positions, attention_mask=layout,
-                           use_cache=False).last_hidden_state[0]
+        entering = None if known is None else known[None]
+        below = [] if known is None else self.body.layers[:self.steady]
+        with replaced(dict.fromkeys(below, lambda states, *_, **__: entering)):
+            states = self._passed(forest, device, some)
         return states if some is not None else states[wanted]
+
+    def entering(self, forest: Forest, device: torch.device) -> torch.Tensor:
+        """The states [T, H] of all tokens of a forest above the steady layers, without a graph."""
+        found = []
+
+        def leave(states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            found.append(states)
+            return states
+
+        self._computed_below += len(forest.ids)
+        with torch.no_grad(), replaced(dict.fromkeys(self.body.layers[self.steady:], leave)):
+            self._passed(forest, device, None)
+        return found[0][0]
+
+    def _passed(self, forest: Forest, device: torch.device, wanted: torch.Tensor | None) -> torch.Tensor:
+        layout = _Layout.of(Blocks(forest, self.kernels.queries), device, wanted)
+        ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
+        return self.body(input_ids=ids, position_ids=positions, attention_mask=layout,
+                         use_cache=False).last_hidden_state[0]
 
 
 class _Layout(torch.Tensor):
@@ -114,17 +154,15 @@ def packed(body: Any) -> Iterator[str | None]:
         return
     dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in body.modules())
     path = Packed(body, kernels_for(next(body.parameters())), not dropout, _window(body.config),
-                  _is_plain_layer(body.layers[-1]))
-    replaced = dict(_replacements(body, path))
-    for module, forward in replaced.items():
-        module.forward = forward
-    body.packed = path
-    try:
-        yield None
-    finally:
-        del body.packed
-        for module in replaced:
-            del module.forward
+                  _is_plain_layer(body.layers[-1]), lowest_moving(body))
+    with replaced(dict(_replacements(body, path))):
+        body.packed = path
+        try:
+            yield None
+        finally:
+            if path.lower is not None:
+                path.lower.close()
+            del body.packed
 
 
 def _why_not(body: Any) -> str | None:
@@ -133,7 +171,7 @@ def _why_not(body: Any) -> str | None:
     if kind not in FAMILIES:
         return f"{kind or type(body).__name__} is not of a family that it knows"
     attention = [module for module in body.modules() if _has(module, _ATTENTION)]
-    if not attention or any(_is_changed(module) for module in attention):
+    if not attention or any(is_replaced(module) for module in attention):
         return "its attention is not of the known form"
     if getattr(config, "attention_dropout", 0):
         return "it drops attention out"
@@ -146,16 +184,11 @@ def _window(config: Any) -> int | None:
     return getattr(config, "sliding_window", None)
 
 
-def _is_changed(module: nn.Module) -> bool:
-    """Whether somebody else has replaced its forward method: an adapter may have no effect at first, and one later."""
-    return "forward" in vars(module)
-
-
 def _is_plain_layer(layer: nn.Module) -> bool:
     """Whether a layer is made of the known parts alone, and nobody looks at what passes through it."""
     parts = (layer, *layer.children())
     return (sorted(name for name, _ in layer.named_children()) == sorted(_LAYER)
-            and not any(_is_changed(part) or part._forward_hooks or part._forward_pre_hooks for part in parts))
+            and not any(is_replaced(part) or part._forward_hooks or part._forward_pre_hooks for part in parts))
 
 
 def _has(module: nn.Module, names: Sequence[str]) -> bool:
@@ -167,7 +200,7 @@ def _replacements(body: Any, path: Packed) -> Iterator[tuple[nn.Module, Callable
     if path.narrows:
         yield last, _last_layer(last, last.forward)
     for module in body.modules():
-        if _is_changed(module):
+        if is_replaced(module):
             continue
         if _has(module, _ATTENTION):
             yield module, _attention(module, module.forward, path, narrows=path.narrows and module is last.self_attn)
@@ -281,4 +314,4 @@ def _is_plain_low_rank(layer: Any) -> bool:
         return False
     thin = (layer.lora_A[name], layer.lora_B[name])
     hooked = any(one._forward_hooks or one._forward_pre_hooks for one in (layer, base, *thin))
-    return not hooked and not _is_changed(layer) and all(one.bias is None for one in thin)
+    return not hooked and not is_replaced(layer) and all(one.bias is None for one in thin)

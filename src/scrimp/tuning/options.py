@@ -29,8 +29,9 @@ class TrainOptions(Options):
         checkpoint_every_s: seconds between checkpoints.
         checkpoint_every_steps: steps between checkpoints, in place of seconds.
         reserve_s: seconds of the time budget to leave for what comes after.
-        fast: compute a decoder of a known family without padding, what rows begin with in common once, and by parts
-            that keep less, which gives the same to rounding. If left out, where that was measured: on processors.
+        fast: compute a decoder of a known family without padding, what rows begin with in common once, the layers below
+            the lowest that moves once in all epochs, and by parts that keep less, which gives the same to rounding. If
+            left out, where that was measured: on processors.
         recompute: keep of each layer its input only and compute the rest again in the backward pass, which changes no
             bit: a third more computing for the memory of all layers but one.
         step_in_backward: move each tensor as soon as its gradient is there, so that gradients, as large as what moves,

@@ -13,17 +13,25 @@ _MARGIN = 1.05  # steps differ in length
 
 
 class Pace(BaseModel):
-    """Seconds of the last steps, and of a validation and a checkpoint."""
+    """Seconds of the last steps, how many of them were for what is done once, and of a validation and a checkpoint."""
 
     count: int = 0
     steps: list[float] = []
+    once: list[float] = []
     validation_s: float = 0.0
     saving_s: float = 0.0
 
-    def record(self, seconds: float) -> None:
-        """One more step was timed. The first, which warms up caches, counts only until there is a second."""
-        before = self.steps if self.count != 1 else []
-        self.steps, self.count = [*before, seconds][-_WINDOW:], self.count + 1
+    def record(self, seconds: float, once: float = 0.0) -> None:
+        """One more step was timed. The first, which warms up caches, counts only until there is a second.
+
+        Args:
+            seconds: of the step.
+            once: how many of them were for what later steps will find done.
+        """
+        if self.count == 1:
+            self.steps, self.once = [], []
+        self.steps, self.once = [*self.steps, seconds][-_WINDOW:], [*self.once, once][-_WINDOW:]
+        self.count += 1
 
     @property
     def known(self) -> bool:
@@ -38,8 +46,14 @@ class Pace(BaseModel):
         """Seconds of the closing validation and checkpoint."""
         return self.validation_s + self.saving_s
 
-    def fitting(self, seconds: float, *, validate_every: int, save_every_s: float) -> int:
-        """Steps that fit in ``seconds`` together with their validations and checkpoints and the closing ones."""
-        step = sum(self.steps) / len(self.steps) * (1 + self.saving_s / save_every_s)
-        each = (step + self.validation_s / validate_every) * _MARGIN
-        return max(math.floor((seconds - self.closing_s()) / each), 0)
+    def fitting(self, seconds: float, *, validate_every: int, save_every_s: float, once_s: float = 0.0) -> int:
+        """Steps that fit in ``seconds`` together with their validations and checkpoints and the closing ones.
+
+        ``once_s`` is what will still be done once: steps take longer until it is done, and no longer afterwards.
+        """
+        def fit(step: float, within: float) -> int:
+            each = (step * (1 + self.saving_s / save_every_s) + self.validation_s / validate_every) * _MARGIN
+            return max(math.floor((within - self.closing_s()) / each), 0)
+
+        whole, once, count = sum(self.steps), sum(self.once), len(self.steps)
+        return max(fit(whole / count, seconds), fit((whole - once) / count, seconds - once_s * _MARGIN))

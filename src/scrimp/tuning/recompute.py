@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from scrimp.compute.replacing import replaced
 from scrimp.core.errors import ModelError
 
 __all__ = ["recomputed"]
@@ -35,16 +36,8 @@ def recomputed(model: nn.Module, *, wanted: bool = True) -> Iterator[None]:
     layers: list[Any] = [m for m in model.modules() if wanted and isinstance(m, GradientCheckpointingLayer)]
     if wanted and not layers:
         raise ModelError("this model has no layers that could be recomputed", fix="recompute: false")
-    before = [vars(layer).get("forward") for layer in layers]
-    for layer in layers:
-        layer.forward = _recomputed(layer.forward)
-    try:
+    with replaced({layer: _recomputed(layer.forward) for layer in layers}):
         yield
-    finally:
-        for layer, forward in zip(layers, before, strict=True):
-            del layer.forward
-            if forward is not None:
-                layer.forward = forward
 
 
 def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:

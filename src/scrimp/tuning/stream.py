@@ -58,6 +58,12 @@ class Stream:
         for part in self._parts(self.indices(step), tokens, path):
             yield batching.collate([self._data[i] for i in part], pad_id=self._pad_id)
 
+    def portions(self, tokens: int, path: Packed) -> list[list[np.ndarray]]:
+        """All rows, int64 [length], and what belongs to them, in the micro-batches of the first epoch."""
+        parts = [part for step in range(self.steps_per_epoch) for part in self._parts(self.indices(step), tokens, path)]
+        return [[np.asarray(one.ids, dtype=np.int64) for i in part
+                 for one in (self._data[i], self._data[i].second) if one] for part in parts]
+
     def _parts(self, indices: list[int], tokens: int, path: Packed | None) -> list[list[int]]:
         if path is None:
             return batching.micro_batches(indices, self.lengths, tokens=tokens)

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from scrimp.compute.decoder import packed_of
+from scrimp.compute.lower import Lower
 from scrimp.core import interrupts
 from scrimp.core.budget import Meter
 from scrimp.core.errors import BudgetError, GuardError, ModelError, OptionError, Stopped
@@ -37,6 +38,7 @@ from scrimp.tuning.optimizers import Clipping, NormClipping, Optimizer, Schedule
 from scrimp.tuning.options import StoppedBy, TrainOptions, TrainResult
 from scrimp.tuning.pace import Pace
 from scrimp.tuning.recompute import recomputed
+from scrimp.tuning.references import keep_references, with_references
 from scrimp.tuning.reproducible import RandomState, reproducible
 from scrimp.tuning.snapshots import Snapshot, Snapshots, optimizer_state, restore_optimizer
 from scrimp.tuning.stream import Stream
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
+_KEPT_TOKENS = 1024  # of a portion of rows whose lower states are computed together and kept
 _MORE = "declare more, or use a smaller batch_size"
 
 
@@ -141,8 +144,10 @@ class _Run:
     def __post_init__(self) -> None:
         options = self.options
         self.objective.check(self.model)
-        self.data = self.objective.prepare(self.model, self.data, pad_id=self.pad_id, meter=self.meter,
-                                           micro_tokens=options.micro_tokens)
+        self.moving = trainable(self.model)
+        self.device = next(iter(self.moving.values())).device
+        self.dtype = compute_dtype(self.model)
+        self.data = self.prepared()
         silent = set(untrained(self.data, self.objective))
         kept = [example for i, example in enumerate(self.data) if i not in silent]
         self.stream = Stream(kept, batch_size=options.batch_size, seed=options.seed, pad_id=self.pad_id)
@@ -152,11 +157,8 @@ class _Run:
             rows = ", ".join(str(self.data[i].row) for i in sorted(silent)[:5])
             self.warn(f"{len(silent)} of {len(self.data)} examples have no trained token or label and are left out "
                       f"(rows {rows}{' ...' if len(silent) > 5 else ''})")
-        self.moving = trainable(self.model)
-        self.device = next(iter(self.moving.values())).device
-        self.dtype = compute_dtype(self.model)
-        self.work = Work.of(self.model)
         self.path = None if self.slow_because else packed_of(decoder_and_head(self.model)[0])
+        self.work = Work.of(self.model, below=self.path.steady_parameters() if self.path else ())
         self.dead = DeadGradient(self.moving)
         self.validate_every = options.validate_every or self.stream.steps_per_epoch
         self.optimizer = self.method.build(self.moving.items(), steps)
@@ -174,6 +176,16 @@ class _Run:
                               where="step_in_backward", fix=f"micro_tokens: {whole}, or a smaller batch_size")
         return InBackward(self.moving, self.optimizer, self.clipping, self.dead)
 
+    def prepared(self) -> list[Encoded]:
+        """The data as the objective wants it; what it measures of the model is measured in a run's first attempt."""
+        file, identity = self.folder / "references.json", self.identity(self.data)
+        given = with_references(self.data, file, identity)
+        ready = self.objective.prepare(self.model, given, pad_id=self.pad_id, meter=self.meter,
+                                       micro_tokens=self.options.micro_tokens)
+        if [one.reference for one in ready] != [one.reference for one in given]:
+            keep_references(ready, file, identity)
+        return ready
+
     def identity(self, kept: Sequence[Encoded]) -> str:
         """Of all that decides the result, the frozen weights excepted: these are in the folder's own address."""
         cosmetic = {"checkpoint_every_s", "checkpoint_every_steps", "reserve_s", "recompute"}
@@ -190,11 +202,25 @@ class _Run:
         if self.path is None:
             return f"on the usual path: {self.slow_because}"
         shared = "" if self.path.shared else ", nothing shared between rows because of dropout"
-        return f"on the fast path, with {self.path.kernels.name} kernels{shared}"
+        once = f", the states below layer {self.path.steady} computed once" if self.lower else ""
+        return f"on the fast path, with {self.path.kernels.name} kernels{shared}{once}"
+
+    @property
+    def lower(self) -> Lower | None:
+        """Where states below the lowest layer that moves are kept, if they are."""
+        kept = self.path.lower if self.path else None
+        return kept if kept and kept.is_kept else None
+
+    def keep_lower(self) -> None:
+        """Keep the states below the lowest layer that moves, if the run will come back to its rows."""
+        if self.path and self.path.steady and self.at.first_plan > self.stream.steps_per_epoch:
+            portions = self.stream.portions(min(self.options.micro_tokens, _KEPT_TOKENS), self.path)
+            self.path.lower = Lower(self.path, portions, self.folder, self.warn)
 
     def go(self) -> TrainResult:
         self.model.train()
         self.set_out()
+        self.keep_lower()
         while self.at.stopped_by is None:
             with bar("training", self.at.planned - self.at.step) as shown:
                 self.follow_plan(shown)
@@ -258,7 +284,7 @@ class _Run:
 
     def step(self) -> None:
         """One update with what follows from it, or a rewind."""
-        started = time.monotonic()
+        started, kept_s = time.monotonic(), self.lower.seconds if self.lower else 0.0
         for part in self.stepped:
             part.enter_step(self.at.step)
         rate = self.set_rate()
@@ -272,7 +298,7 @@ class _Run:
             self.optimizer.step()
         self.at.step += 1
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
-        self.at.pace.record(time.monotonic() - started)
+        self.at.pace.record(time.monotonic() - started, once=self.lower.seconds - kept_s if self.lower else 0.0)
         self.cut_to_time()
         last = self.at.step >= self.at.planned
         if self.validate and (last or self.at.step % self.validate_every == 0):
@@ -297,7 +323,8 @@ class _Run:
 
     def accumulate(self, step: int, within: InBackward | None) -> float:
         """Sum the micro-batches' gradients, then divide by the step's count, so that how it is cut changes nothing."""
-        total, count, computed = 0.0, 0, 0
+        total, count, computed, below = 0.0, 0, 0, 0
+        self.passed(0)  # what validation passed is on its own bill
         self.model.zero_grad(set_to_none=True)
         for batch in self.stream.batches(step, self.at.micro_tokens, self.path):
             on_device = TorchBatch.of(batch, self.device)
@@ -308,17 +335,23 @@ class _Run:
                 with within.moving_by_mean(loss.count) if within else nullcontext():
                     loss.total.backward()
                 total, count = total + float(loss.total.detach()), count + loss.count
-            computed += (self.path.computed() if self.path else 0) or on_device.input_ids.numel()
+            passed = self.passed(on_device.input_ids.numel())
+            computed, below = computed + passed[0], below + passed[1]
             self.memory.after_turn()
         if not count:
             raise GuardError(f"nothing is trained in step {step + 1}",
                              where=f"rows {self.stream.rows(step)}", why="the objective counts nothing in it",
                              fix="see what is trained with: scrimp inspect")
-        self.charge(step, computed, count)
+        self.charge(step, self.work.flops(computed, count, below, recomputed=self.options.recompute))
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad /= count
         return total / count
+
+    def passed(self, padded: int) -> tuple[int, int]:
+        """Tokens that the last micro-batch passed through the body, and through what is below all that moves."""
+        found = self.path.computed() if self.path else (0, 0)
+        return found if any(found) else (padded, padded)
 
     def set_rate(self) -> float:
         """Give the optimizer the step's learning rates; returns that of the first group."""
@@ -393,7 +426,8 @@ class _Run:
         due = self.at.pace.count == 4 or self.at.step % max(self.at.planned // 10, 1) == 0
         if self.at.pace.known and due and math.isfinite(left):
             fitting = self.at.pace.fitting(left, validate_every=self.validate_every,
-                                           save_every_s=self.options.checkpoint_every_s)
+                                           save_every_s=self.options.checkpoint_every_s,
+                                           once_s=self.lower.rest_s() if self.lower else 0.0)
             self.cut(self.at.step + fitting, "time")
 
     def cut(self, planned: int, budget: StoppedBy) -> None:
@@ -425,12 +459,9 @@ class _Run:
     def longest(self) -> int:
         return max(self.stream.lengths)
 
-    def charge(self, step: int, computed: int, predicted: int) -> None:
+    def charge(self, step: int, flops: float) -> None:
         tokens = self.stream.tokens(step)
         self.at.tokens += tokens
-        flops = self.work.flops(computed, predicted)
-        if self.options.recompute:
-            flops += self.work.forward_flops(computed, 0)
         self.meter.charge(tokens_forward=tokens, tokens_backward=tokens, flops=flops)
 
     # -- keeping -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,33 +24,44 @@ class Work:
         reached: those of them at or above the lowest one that moves.
         moving: those that move.
         head: the output layer's, passed by predicted tokens only.
+        below: those of the body that tokens do not pass whose states are known, far from all that moves.
     """
 
     body: int
     reached: int
     moving: int
     head: int
+    below: int = 0
 
     @classmethod
-    def of(cls, model: Any) -> Work:
-        """Counted from a model with its adapter attached."""
+    def of(cls, model: Any, below: Iterable[nn.Parameter] = ()) -> Work:
+        """Counted from a model with its adapter attached; ``below`` are parameters that known states need not pass."""
         output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
         head = list(output.parameters()) if output is not None else []
         tables = [p for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()]
         aside = {id(p) for p in [*tables, *head]}
         body = [p for p in model.parameters() if id(p) not in aside]
         lowest = next((i for i, p in enumerate(body) if p.requires_grad), len(body))
-        return cls(body=_count(body), reached=_count(body[lowest:]), head=_count(head),
+        return cls(body=_count(body), reached=_count(body[lowest:]), head=_count(head), below=_count(below),
                    moving=_count([p for p in model.parameters() if p.requires_grad]))
 
     def forward_flops(self, tokens: int, predicted: int) -> float:
         """Operations of one forward pass over ``tokens``, of which ``predicted`` pass the output layer."""
         return 2.0 * (tokens * self.body + predicted * self.head)
 
-    def flops(self, tokens: int, predicted: int) -> float:
-        """Operations of one forward and backward pass over ``tokens``, of which ``predicted`` pass the output layer."""
-        return 2.0 * tokens * (self.body + self.reached + self.moving) + 4.0 * predicted * self.head
+    def flops(self, tokens: int, predicted: int, below: int | None = None, *, recomputed: bool = False) -> float:
+        """Operations of one forward and backward pass over ``tokens``, of which ``predicted`` pass the output layer.
+
+        Args:
+            tokens: that pass the body.
+            predicted: that pass the output layer.
+            below: that pass what is ``below`` of it; as many if left out.
+            recomputed: whether they pass the body forward once more, for the backward pass.
+        """
+        forward = tokens * self.body - (0 if below is None else tokens - below) * self.below
+        passes = (2 if recomputed else 1) * forward + tokens * (self.reached + self.moving)
+        return 2.0 * passes + 4.0 * predicted * self.head
 
 
-def _count(parameters: list[nn.Parameter]) -> int:
+def _count(parameters: Iterable[nn.Parameter]) -> int:
     return sum(p.numel() for p in parameters)

@@ -116,3 +116,38 @@ def test_a_foreign_state_is_refused_and_changes_nothing(pooled):
     with pytest.raises(ModelError, match="shape"):
         load_trainable_state(model, {"head.weight": torch.zeros(3, 64), "head.bias": torch.zeros(2)})
     assert all(torch.equal(p, before[n]) for n, p in trainable(model).items())
+
+
+@pytest.mark.parametrize("given", [{"targets": "all-linear"}, {"targets": ["self_attn.q_proj", "down_proj"]}])
+def test_the_top_layers_alone_are_adapted_and_plain_peft_opens_them_so(causal_folder, tmp_path, given):
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    adapter = build("adapter", "lora", {"top_layers": 1, **given})
+    base = AutoModelForCausalLM.from_pretrained(causal_folder, dtype=torch.float32)
+    wanted = adapter.cost(base).parameters
+    model = adapter.attach(base)
+    names = list(trainable(model))
+    assert names
+    assert all(".layers.1." in name for name in names)
+    assert sum(p.numel() for p in trainable(model).values()) == wanted
+    with torch.no_grad():
+        for p in trainable(model).values():
+            p.normal_()
+    model.save_pretrained(tmp_path)
+    opened = AutoPeftModelForCausalLM.from_pretrained(tmp_path)
+    assert opened.peft_config["default"].layers_to_transform == [1]
+    assert [name for name, _ in opened.named_parameters() if "lora_" in name] == names
+    ids = torch.arange(10)[None]
+    assert torch.equal(opened.eval()(ids).logits, model.eval()(ids).logits)
+
+
+def test_the_top_layers_of_an_encoder(pooled):
+    moving = trainable(build("adapter", "lora", {"top_layers": 1}).attach(pooled))
+    assert {name for name in moving if ".layer.1." not in name} == {"head.weight", "head.bias"}
+    assert len(moving) == 2 + 6 * 2
+
+
+def test_more_layers_than_there_are_is_an_error(causal):
+    with pytest.raises(ModelError, match="of 2 layers there are no top 3"):
+        build("adapter", "lora", {"top_layers": 3}).attach(causal)

@@ -21,11 +21,13 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
-def test_sigkill_in_a_step_and_while_saving(causal_folder, tmp_path):
-    unbroken = killable.run(causal_folder, tmp_path / "unbroken")
+@pytest.mark.parametrize(("dropout", "top_layers"), [(0.1, 2), (0.0, 1)])  # with one, states below it are kept
+def test_sigkill_in_a_step_and_while_saving(causal_folder, tmp_path, dropout, top_layers):
+    unbroken = killable.run(causal_folder, tmp_path / "unbroken", dropout=dropout, top_layers=top_layers)
     ends = {}
     for where in ("loss:8", "save:5", "loss:4", "never"):
-        command = [sys.executable, killable.__file__, causal_folder, tmp_path / "killed", tmp_path / "out", where]
+        command = [sys.executable, killable.__file__, causal_folder, tmp_path / "killed", tmp_path / "out", where,
+                   str(dropout), str(top_layers)]
         ends[where] = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
     assert ends == {"loss:8": -signal.SIGKILL, "save:5": -signal.SIGKILL, "loss:4": -signal.SIGKILL, "never": 0}
     assert same(load_file(tmp_path / "out"), unbroken)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
@@ -10,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scrimp.core.errors import OptionError
+from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import preset
 from scrimp.tuning.adapters.base import UNUSED, BodyAdapter, Targets, body_of, is_language_model, targeted
 
@@ -29,6 +31,8 @@ class LoRA(BodyAdapter):
         alpha: the update is scaled by ``alpha / rank``; twice the rank if left out.
         dropout: share of the update's inputs that are dropped in training.
         targets: endings of the names of the layers to adapt, or "all-linear": each linear layer but the output layer.
+        top_layers: adapt so many of the topmost layers only; all if left out. What lies below is the same in each
+            epoch, and on the fast path computed once.
         rank_stabilised: scale by ``alpha / sqrt(rank)``. Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for
             Fine-Tuning with LoRA".
         decomposed: train direction and magnitude of the weights apart. Liu et al. 2024, "DoRA: Weight-Decomposed
@@ -42,6 +46,7 @@ class LoRA(BodyAdapter):
     alpha: int | None = Field(default=None, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: Targets = "all-linear"
+    top_layers: int | None = Field(default=None, ge=1)
     rank_stabilised: bool = False
     decomposed: bool = False
     every_rank: bool = False
@@ -56,28 +61,56 @@ class LoRA(BodyAdapter):
         from peft import LoraConfig, get_peft_model
 
         unused = any(UNUSED.fullmatch(name) for name, _ in body.named_modules())
-        targets = self.targets if isinstance(self.targets, str) else list(self.targets)
         config = LoraConfig(
             task_type="CAUSAL_LM" if is_language_model(body) else "FEATURE_EXTRACTION", r=self.rank,
-            lora_alpha=self.alpha or 2 * self.rank, lora_dropout=self.dropout, target_modules=targets,
+            lora_alpha=self.alpha or 2 * self.rank, lora_dropout=self.dropout,
             exclude_modules=UNUSED.pattern if unused else None, use_rslora=self.rank_stabilised,
-            use_dora=self.decomposed)
-        self._layers(body)  # told in our words if there is none
+            use_dora=self.decomposed, **self._chosen(self._layers(body)))
         adapted = get_peft_model(body, config)
         if self.every_rank:
             adapted.add_module("rank_draw", _RankDraw(self.rank, adapted))
         return adapted
 
     def added(self, body: nn.Module) -> int:
-        magnitudes = sum(_outputs(layer) for layer in self._layers(body)) if self.decomposed else 0
-        return self.rank * sum(sum(layer.weight.shape) for layer in self._layers(body)) + magnitudes
+        layers = self._layers(body).values()
+        magnitudes = sum(_outputs(layer) for layer in layers) if self.decomposed else 0
+        return self.rank * sum(sum(layer.weight.shape) for layer in layers) + magnitudes
 
-    def _layers(self, body: nn.Module) -> list[Any]:
+    def _chosen(self, layers: Iterable[str]) -> dict[str, Any]:
+        """PEFT's options for what is adapted, of the names of that; to numbers of layers it takes endings alone."""
+        targets = self.targets if isinstance(self.targets, str) else list(self.targets)
+        if self.top_layers is None:
+            return {"target_modules": targets}
+        places = [place for name in layers if (place := _place(name)) is not None]
+        endings = sorted({name.rsplit(".", 1)[-1] for name in layers})
+        return {"target_modules": endings if self.targets == "all-linear" else targets,
+                "layers_to_transform": sorted({number for _, number in places}),
+                "layers_pattern": sorted({stack for stack, _ in places})}
+
+    def _layers(self, body: nn.Module) -> dict[str, Any]:
+        """What is adapted, by name.
+
+        Raises:
+            ModelError: if there is none, or if there are fewer layers than were asked for.
+        """
         from transformers.pytorch_utils import Conv1D
 
         kinds: tuple[type[nn.Module], ...] = (nn.Linear, Conv1D)
-        return list(targeted(body, self.targets, kinds if self.targets == "all-linear" else (*kinds, nn.Embedding))
-                    .values())
+        found = targeted(body, self.targets, kinds if self.targets == "all-linear" else (*kinds, nn.Embedding))
+        if self.top_layers is None:
+            return found
+        numbers = {name: place[1] for name in found if (place := _place(name)) is not None}
+        count = 1 + max(numbers.values(), default=-1)
+        if self.top_layers > count:
+            raise ModelError(f"of {count} layers there are no top {self.top_layers}", where="top_layers",
+                             fix="choose fewer, or leave it out to adapt all")
+        return {name: found[name] for name, number in numbers.items() if number >= count - self.top_layers}
+
+
+def _place(name: str) -> tuple[str, int] | None:
+    """Of a module in one of a model's layers: what these are called, and the layer's number."""
+    found = re.match(r"(?:.*?\.)??([^.]+)\.(\d+)\.", name)
+    return (found[1], int(found[2])) if found else None
 
 
 def _outputs(layer: Any) -> int:
