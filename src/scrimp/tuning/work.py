@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from scrimp.checkpoints.quantized import weights_in
+
 __all__ = ["Work"]
 
 
@@ -39,8 +41,8 @@ class Work:
         aside = {id(p) for p in [*tables, *head]}
         body = [p for p in model.parameters() if id(p) not in aside]
         lowest = next((i for i, p in enumerate(body) if p.requires_grad), len(body))
-        return cls(body=_count(body), reached=_count(body[lowest:]), head=_count(head),
-                   moving=_count([p for p in model.parameters() if p.requires_grad]))
+        return cls(body=weights_in(body), reached=weights_in(body[lowest:]), head=weights_in(head),
+                   moving=weights_in(p for p in model.parameters() if p.requires_grad))
 
     def forward_flops(self, tokens: int, predicted: int) -> float:
         """Operations of one forward pass over ``tokens``, of which ``predicted`` pass the output layer."""
@@ -49,7 +51,3 @@ class Work:
     def flops(self, tokens: int, predicted: int) -> float:
         """Operations of one forward and backward pass over ``tokens``, of which ``predicted`` pass the output layer."""
         return 2.0 * tokens * (self.body + self.reached + self.moving) + 4.0 * predicted * self.head
-
-
-def _count(parameters: list[nn.Parameter]) -> int:
-    return sum(p.numel() for p in parameters)
