@@ -280,10 +280,9 @@ class Run:
 
     def _quantization(self, way: Way, meter: Meter) -> Retention | None:
         """What holding the base in fewer bits costs by itself: measured as what is forgotten is, before training."""
-        if not isinstance(way, TunedRung) or not way.quantized or not self._untouched.exists():
+        if not isinstance(way, TunedRung) or not way.quantized:
             return None
-        found = self._retention(way, meter)
-        if found is not None:
+        if (found := self._retention(way, meter)) is not None:
             self.ledger.write("quantized", name=way.name, **found.model_dump())
         return found
 

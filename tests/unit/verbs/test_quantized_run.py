@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from unit.verbs.test_real_runs import rows
 import scrimp
 from scrimp.checkpoints.exporting import logits_of
 from scrimp.checkpoints.quantized import bits_of
-from scrimp.core.errors import OptionError
+from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.ledger import Ledger
 from scrimp.evaluation.outcome import Outcome
 from scrimp.serving.predictors import load_predictor
@@ -66,6 +67,16 @@ def test_it_predicts_without_the_library_too_and_says_what_that_means(tuned: Out
     assert bits_of(predictor._loaded.model) == 16  # type: ignore[attr-defined]
     assert "may say something else than what was scored" in " ".join(capsys.readouterr().err.split())
     assert len(predictor.predict(rows(3))) == 3
+
+
+@pytest.mark.parametrize("bits", [8, "4", None])
+def test_a_manifest_with_other_bits_is_refused(tuned: Outcome, place: Path, tmp_path: Path, bits: object) -> None:
+    folder = Path(shutil.copytree(place / "run" / "model", tmp_path / "model"))
+    told = json.loads((folder / "scrimp.json").read_text())
+    told["base"]["bits"] = bits
+    (folder / "scrimp.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="description is damaged"):
+        load_predictor(folder)
 
 
 @pytest.mark.parametrize("form", ["adapter", "merged"])
