@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from scrimp.checkpoints.quantized import NF4Linear, weight_dtype
-from scrimp.compute.attention import Block, blocks_of, forest_attention
+from scrimp.compute.attention import forest_attention
+from scrimp.compute.blocks import Blocks
 from scrimp.compute.forest import Forest
 from scrimp.compute.kernels import Kernels, kernels_for
 from scrimp.compute.layers import gated, rms_norm
@@ -28,6 +29,7 @@ __all__ = ["FAMILIES", "Packed", "packed", "packed_of"]
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "head_dim", "scaling")
 _GATED = ("gate_proj", "up_proj", "down_proj", "act_fn")
+_LAYER = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
 
 
 @dataclass
@@ -39,13 +41,16 @@ class Packed:
         kernels: what computes between products of matrices.
         shared: whether what rows begin with in common is computed once.
         window: tokens back that attention sees in some layer; None if all.
+        narrows: whether after the attention of the last layer but the tokens go on whose states are asked for.
     """
 
     body: nn.Module
     kernels: Kernels
     shared: bool
     window: int | None
-    blocks: list[Block] = field(default_factory=list)
+    narrows: bool
+    blocks: Blocks | None = None
+    wanted: torch.Tensor | None = None
     _computed: int = 0
 
     def takes(self, mask: torch.Tensor) -> bool:
@@ -59,24 +64,28 @@ class Packed:
         forest = Forest.of([host[i, :length] for i, length in enumerate(lengths)], shared=self.shared)
         starts = np.cumsum([0, *lengths[:-1]])
         places = np.concatenate(forest.places)[starts[rows.cpu().numpy()] + positions.cpu().numpy()]
-        return self.forest_states(forest, ids.device)[torch.from_numpy(places).to(ids.device)]
+        wanted, order = np.unique(places, return_inverse=True)
+        states = self.forest_states(forest, ids.device, torch.from_numpy(wanted).to(ids.device))
+        return states[torch.from_numpy(order).to(ids.device)]
 
     def computed(self) -> int:
         """Tokens that were passed through the decoder since this was last asked."""
         found, self._computed = self._computed, 0
         return found
 
-    def forest_states(self, forest: Forest, device: torch.device) -> torch.Tensor:
-        """The last hidden states [T, H] of all tokens of a forest."""
-        self.blocks = blocks_of(forest)
+    def forest_states(self, forest: Forest, device: torch.device, wanted: torch.Tensor) -> torch.Tensor:
+        """The last hidden states [N, H] of a forest's tokens that are ``wanted``, int64 [N] without repetition."""
+        self.blocks = Blocks(forest, self.kernels.queries)
+        self.wanted = wanted if self.narrows and len(wanted) < len(forest.ids) else None
         self._computed += len(forest.ids)
         try:
             unmasked = torch.empty(1, 1, 1, 1, device=device)  # four dimensions: transformers takes it and makes none
             ids, positions = (torch.from_numpy(one)[None].to(device) for one in (forest.ids, forest.positions))
-            return self.body(input_ids=ids, position_ids=positions, attention_mask=unmasked,
-                             use_cache=False).last_hidden_state[0]
+            states = self.body(input_ids=ids, position_ids=positions, attention_mask=unmasked,
+                               use_cache=False).last_hidden_state[0]
+            return states if self.wanted is not None else states[wanted]
         finally:
-            self.blocks = []
+            self.blocks = self.wanted = None
 
 
 def packed_of(body: nn.Module) -> Packed | None:
@@ -91,7 +100,8 @@ def packed(body: Any) -> Iterator[str | None]:
         yield reason
         return
     dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in body.modules())
-    path = Packed(body, kernels_for(next(body.parameters())), not dropout, _window(body.config))
+    path = Packed(body, kernels_for(next(body.parameters())), not dropout, _window(body.config),
+                  _is_plain_layer(body.layers[-1]))
     replaced = dict(_replacements(body, path))
     for module, forward in replaced.items():
         module.forward = forward
@@ -128,16 +138,26 @@ def _is_changed(module: nn.Module) -> bool:
     return "forward" in vars(module)
 
 
+def _is_plain_layer(layer: nn.Module) -> bool:
+    """Whether a layer is made of the known parts alone, and nobody looks at what passes through it."""
+    parts = (layer, *layer.children())
+    return (sorted(name for name, _ in layer.named_children()) == sorted(_LAYER)
+            and not any(_is_changed(part) or part._forward_hooks or part._forward_pre_hooks for part in parts))
+
+
 def _has(module: nn.Module, names: Sequence[str]) -> bool:
     return all(hasattr(module, name) for name in names)
 
 
-def _replacements(body: nn.Module, path: Packed) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+def _replacements(body: Any, path: Packed) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+    last = body.layers[-1]
+    if path.narrows:
+        yield last, _last_layer(last, last.forward, path)
     for module in body.modules():
         if _is_changed(module):
             continue
         if _has(module, _ATTENTION):
-            yield module, _attention(module, module.forward, path)
+            yield module, _attention(module, module.forward, path, narrows=path.narrows and module is last.self_attn)
         elif _has(module, _GATED):
             yield module, _network(module, path)
         elif type(module).__name__.endswith("RMSNorm") and not module.weight.requires_grad:
@@ -146,11 +166,11 @@ def _replacements(body: nn.Module, path: Packed) -> Iterator[tuple[nn.Module, Ca
             yield module, _alone(module, module.forward)
 
 
-def _attention(module: Any, usual: Callable[..., Any], path: Packed) -> Callable[..., Any]:
+def _attention(module: Any, usual: Callable[..., Any], path: Packed, *, narrows: bool) -> Callable[..., Any]:
     projected = _projecting((module.q_proj, module.k_proj, module.v_proj))
 
     def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, *args: Any, **named: Any) -> Any:
-        if not path.blocks:
+        if path.blocks is None:
             return usual(hidden_states, position_embeddings, *args, **named)
         q, k, v = (one.view(hidden_states.shape[1], -1, module.head_dim)
                    for one in projected(hidden_states))
@@ -158,7 +178,22 @@ def _attention(module: Any, usual: Callable[..., Any], path: Packed) -> Callable
             q, k = norm(q), module.k_norm(k)
         cos, sin = (one[0].float() for one in position_embeddings)
         read = forest_attention(q, k, v, cos, sin, scale=module.scaling, blocks=path.blocks, kernels=path.kernels)
+        if narrows and path.wanted is not None:
+            read = read[path.wanted]
         return module.o_proj(read[None]), None
+
+    return forward
+
+
+def _last_layer(layer: Any, usual: Callable[..., Any], path: Packed) -> Callable[..., Any]:
+    """After its attention, which all tokens may ask, only the tokens that are wanted go on."""
+
+    def forward(hidden_states: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
+        if path.wanted is None:
+            return usual(hidden_states, *args, **named)
+        read, _ = layer.self_attn(layer.input_layernorm(hidden_states), *args, **named)
+        x = hidden_states[:, path.wanted] + read
+        return x + layer.mlp(layer.post_attention_layernorm(x))
 
     return forward
 

@@ -23,7 +23,7 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # of the states' lengt
 
 
 @contextmanager
-def fast_path(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, wanted: bool) -> Iterator[str | None]:
+def fast_path(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, wanted: bool | None) -> Iterator[str | None]:
     """Puts the decoder in ``model`` on the fast path within the block; gives the reason why not, if it is not.
 
     The first rows' states are computed both ways: where they differ by more than rounding, the usual path is kept.
@@ -32,7 +32,7 @@ def fast_path(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, wanted:
         model: with an adapter attached.
         data: what it will be trained on.
         pad_id: fills short rows.
-        wanted: whether it may be put there.
+        wanted: whether it is to be put there; None for only where it was measured.
     """
     if (reason := _why_not(model, wanted)) is not None:
         yield reason
@@ -48,24 +48,25 @@ def fast_path(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, wanted:
     yield reason
 
 
-def _why_not(model: Any, wanted: bool) -> str | None:
-    if not wanted:
+def _why_not(model: Any, wanted: bool | None) -> str | None:
+    if wanted is False:
         return "it was not wanted"
     if not hasattr(model, "get_decoder"):
         return "this is not a language model with a decoder"
-    if next(model.parameters()).device.type != "cpu":
-        return "it was written for processors, and not measured elsewhere"
+    if wanted is None and (kind := next(model.parameters()).device.type) != "cpu":
+        return f"it was not measured on {kind}; 'fast: true' takes it there"
     return "an adapter puts tokens of its own before the text" if has_virtual_tokens(model) else None
 
 
 def _states(model: nn.Module, body: nn.Module, data: Sequence[Encoded], pad_id: int) -> torch.Tensor:
     beginnings = [Encoded(row.ids[:_PROBED_TOKENS], row.trained[:_PROBED_TOKENS]) for row in data[:_PROBED]]
-    batch = TorchBatch.of(collate(beginnings, pad_id=pad_id), torch.device("cpu"))
+    device = next(model.parameters()).device
+    batch = TorchBatch.of(collate(beginnings, pad_id=pad_id), device)
     rows, positions = batch.attention_mask.nonzero(as_tuple=True)
     dtype, training = compute_dtype(model), model.training
     model.eval()
     try:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16,
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16,
                                              cache_enabled=False):
             return states_at(body, batch, rows, positions).float()
     finally:

@@ -64,7 +64,7 @@ class TrainOptions(Options):
         checkpoint_every_steps: steps between checkpoints, in place of seconds.
         reserve_s: seconds of the time budget to leave for what comes after.
         fast: compute a decoder of a known family without padding, what rows begin with in common once, and by parts
-            that keep less; it gives the same to rounding.
+            that keep less, which gives the same to rounding. If left out, where that was measured: on processors.
     """
 
     epochs: int = Field(default=3, ge=1)
@@ -77,7 +77,7 @@ class TrainOptions(Options):
     checkpoint_every_s: Seconds = 30.0
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     reserve_s: float = Field(default=0.0, ge=0)
-    fast: bool = True
+    fast: bool | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -56,12 +56,13 @@ def rows() -> tuple[torch.Tensor, torch.Tensor]:
     return ids, torch.tensor([[n < len(row) for n in range(ids.shape[1])] for row in some]).long()
 
 
-def computed(adapted: nn.Module, states: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """All real tokens' states, and the gradient that a fixed weighting of them gives all that moves."""
+def computed(adapted: nn.Module, states: Callable[..., torch.Tensor],
+             every: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """The states of real tokens, or of some, from last to first; the gradients that a weighting of them gives."""
     ids, mask = rows()
-    where = mask.bool().nonzero(as_tuple=True)
+    at, places = (one[::every].flip(0) for one in mask.bool().nonzero(as_tuple=True))
     adapted.zero_grad()
-    found = states(ids, mask, *where)
+    found = states(ids, mask, at, places)
     (found * torch.sin(torch.arange(found.numel()).view_as(found))).sum().backward()
     return found.detach(), torch.cat([p.grad.flatten() for p in trainable(adapted).values() if p.grad is not None])
 
@@ -90,15 +91,17 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_has_the_states_and_gradients_of_the_usual_path(family: str) -> None:
+@pytest.mark.parametrize("every", [1, 3])
+def test_every_family_has_the_states_and_gradients_of_the_usual_path(family: str, every: int) -> None:
     adapted = model(family)
     body = body_of(adapted)
-    states, gradients = computed(adapted, usual(adapted))
+    states, gradients = computed(adapted, usual(adapted), every)
     with packed(body) as reason:
         assert reason is None
         path = path_of(body)
-        ours, our_gradients = computed(adapted, path.states)
-        padded, _ = computed(adapted, usual(adapted))
+        assert path.narrows
+        ours, our_gradients = computed(adapted, path.states, every)
+        padded, _ = computed(adapted, usual(adapted), every)
         assert path.computed() < int(rows()[1].sum()) / 2 and path.computed() == 0
     assert apart(ours, states) < 1e-5 and apart(padded, states) < 1e-5
     assert apart(our_gradients, gradients) < 5e-5
@@ -110,10 +113,32 @@ def test_every_family_has_the_states_and_gradients_of_the_usual_path(family: str
 def test_other_adapters_go_the_same_way(adapter: str, options: dict[str, Any]) -> None:
     adapted = model("llama", adapter, **options).eval()  # DyLoRA draws ranks in training
     body = body_of(adapted)
-    states, gradients = computed(adapted, usual(adapted))
+    states, gradients = computed(adapted, usual(adapted), every=3)
     with packed(body):
-        ours, our_gradients = computed(adapted, path_of(body).states)
+        ours, our_gradients = computed(adapted, path_of(body).states, every=3)
     assert apart(ours, states) < 1e-5 and apart(our_gradients, gradients) < 5e-5
+
+
+def test_only_tokens_whose_states_are_asked_for_go_through_the_last_network() -> None:
+    adapted: Any = model("llama")
+    body, seen = body_of(adapted), []
+    with packed(body):
+        inner = body.layers[-1].mlp.forward
+        body.layers[-1].mlp.forward = lambda x: seen.append(x.shape[1]) or inner(x)
+        computed(adapted, path_of(body).states, every=3)
+    asked = -(-int(rows()[1].sum()) // 3)
+    assert 0 < seen[0] <= asked
+
+
+def test_who_looks_at_the_last_layer_sees_all_tokens() -> None:
+    adapted: Any = model("llama")
+    body, seen = body_of(adapted), []
+    body.layers[-1].register_forward_hook(lambda layer, given, made: seen.append(made.shape[1]))
+    with packed(body):
+        assert not path_of(body).narrows
+        ours, _ = computed(adapted, path_of(body).states, every=3)
+        tokens = path_of(body).computed()
+    assert seen == [tokens] and apart(ours, computed(adapted, usual(adapted), every=3)[0]) < 1e-5
 
 
 def test_dropout_keeps_rows_apart() -> None:

@@ -7,11 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from scrimp.compute.attention import forest_attention
+from scrimp.compute.blocks import Blocks
+from scrimp.compute.forest import Forest
 from scrimp.compute.kernels import Kernels, kernels_for, native
+from scrimp.compute.kernels.compiled import Compiled
 
 EPS = 1e-6
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
@@ -35,24 +40,32 @@ def answers(kernels: Kernels, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     x, angle = random(37, 6, 16, dtype=dtype), random(37, 8)
     cos, sin = torch.cat([angle.cos()] * 2, 1), torch.cat([angle.sin()] * 2, 1)
     turned = kernels.rotated(x, cos, sin, 2, 0.25)
-    likely = kernels.softmax(random(2, 33, 20, dtype=dtype, scale=4), 3, 11)
     gate, up, towards = (random(5, n, dtype=dtype, scale=3) for n in (70, 71, 72))
     gate, up, towards = gate[:, :70].contiguous(), up[:, :70].contiguous(), towards[:, :70].contiguous()
     weight, logits = random(70), random(9, 501, dtype=dtype, scale=5)
     losses = kernels.cross_entropy(logits, torch.arange(9) * 50)
     for_gate, for_up = kernels.gated_backward(towards, gate, up)
-    return {"rotated": turned, "rotated_back": kernels.rotated_back(turned, cos, sin, 0.25), "softmax": likely.clone(),
-            "softmax_backward": kernels.softmax_backward(random(2, 33, 20, dtype=dtype), likely),
+    return {"rotated": turned, "rotated_back": kernels.rotated_back(turned, cos, sin, 0.25),
             "rms_norm": kernels.rms_norm(gate, weight, EPS),
             "rms_norm_backward": kernels.rms_norm_backward(towards, gate, weight, EPS),
             "gated": kernels.gated(gate, up), "for_gate": for_gate, "for_up": for_up, "losses": losses,
             "logits": logits}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_torchs_compiler_gives_the_numbers_of_plain_torch(compiled: native.Native, dtype: torch.dtype) -> None:
+    agree(answers(Compiled(), dtype), dtype)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_compiled_kernels_give_the_numbers_of_plain_torch(compiled: native.Native, dtype: torch.dtype) -> None:
+    agree(answers(compiled, dtype), dtype)
+
+
+def agree(given: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
     for name, usual in answers(Kernels(), dtype).items():
-        found = answers(compiled, dtype)[name]
+        found = given[name]
         assert found.dtype == usual.dtype and found.shape == usual.shape, name
         assert (found.float() - usual.float()).norm() <= TOLERANCE[dtype] * usual.float().norm(), name
 
@@ -75,11 +88,78 @@ def test_plain_kernels_have_the_gradients_of_autograd() -> None:
     assert torch.allclose(ours, wanted_logits, atol=1e-6)
 
 
-def test_queries_do_not_see_later_tokens(compiled: native.Native) -> None:
-    for kernels in (Kernels(), compiled):
-        likely = kernels.softmax(random(1, 6, 5), 2, 3)  # three tokens, two queries each, after two tokens above
-        assert (likely[0] > 0).tolist() == [[True] * seen + [False] * (5 - seen) for seen in (3, 3, 4, 4, 5, 5)]
-        assert torch.allclose(likely.sum(-1), torch.ones(1, 6), atol=1e-6)
+def some_forest() -> Forest:
+    rng = np.random.default_rng(3)
+    instruction, example = rng.integers(0, 9, 45), rng.integers(0, 9, 21)
+    rows = [np.concatenate([instruction, *([example] * deep), rng.integers(10, 99, more)])
+            for deep, more in ((0, 1), (0, 38), (1, 17), (1, 70))] + [rng.integers(100, 200, 133)]
+    forest = Forest.of(rows)
+    assert len(forest.nodes) == 7 and max(len(node.above) for node in forest.nodes) == 2
+    return forest
+
+
+def attended(kernels: Kernels, dtype: torch.dtype, group: int, width: int) -> dict[str, torch.Tensor]:
+    """What attention over a forest of odd lengths and several levels reads, and its gradients."""
+    forest = some_forest()
+    blocks, tokens = Blocks(forest, kernels.queries), len(forest.ids)
+    q, k, v = (random(*shape, dtype=dtype, scale=0.7) for shape in (
+        (2, tokens, group, width), (2, tokens, width), (2, tokens, width)))
+    read, kept = kernels.attention(q, k, v, blocks)
+    given = random(*read.shape, dtype=dtype)
+    found = kernels.attention_backward(given, q, k, v, read, kept, blocks)
+    return {"read": read, **dict(zip("qkv", found, strict=True))}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("group", "width"), [(1, 64), (3, 32), (8, 48), (5, 16), (3, 24)])
+def test_compiled_attention_is_that_of_plain_torch(compiled: native.Native, dtype: torch.dtype, group: int,
+                                                   width: int) -> None:
+    precise = attended(Kernels(), torch.float32, group, width)
+    for name, found in attended(compiled, dtype, group, width).items():
+        assert found.dtype == dtype and found.shape == precise[name].shape, name
+        usual = attended(Kernels(), dtype, group, width)[name].float()
+        apart = (found.float() - precise[name]).norm() / precise[name].norm()
+        assert apart <= max(TOLERANCE[dtype], 1.5 * (usual - precise[name]).norm() / precise[name].norm()), name
+
+
+def test_plain_attention_has_the_gradients_of_autograd() -> None:
+    kernels, forest = Kernels(), Forest.of([np.arange(150), np.arange(150) % 140])
+    tokens, blocks = len(forest.ids), Blocks(forest, 32)
+    q, k, v = (random(*shape).requires_grad_() for shape in ((2, tokens, 3, 8), (2, tokens, 8), (2, tokens, 8)))
+    visible = torch.zeros(tokens, tokens, dtype=torch.bool)
+    for node in forest.nodes:
+        for at in range(node.start, node.end):
+            for start, end in (*node.above, (node.start, at + 1)):
+                visible[at, start:end] = True
+    scores = torch.einsum("htgd,hsd->htgs", q, k).masked_fill(~visible[None, :, None], -torch.inf)
+    wanted = torch.einsum("htgs,hsd->thgd", scores.softmax(-1), v).flatten(1)
+    read, kept = kernels.attention(q.detach(), k.detach(), v.detach(), blocks)
+    assert torch.allclose(read, wanted, atol=1e-5)
+    given = random(*read.shape)
+    found = kernels.attention_backward(given, q.detach(), k.detach(), v.detach(), read, kept, blocks)
+    for ours, theirs in zip(found, torch.autograd.grad(wanted, [q, k, v], given), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_torchs_own_attention_is_that_of_plain_torch() -> None:
+    forest = some_forest()
+    tokens, found = len(forest.ids), []
+    cos, sin = random(tokens, 16).cos(), random(tokens, 16).sin()
+    given = [random(tokens, heads, 16) for heads in (6, 2, 2)]
+    for kernels in (Kernels(), Compiled()):
+        kernels.rotated = Kernels().rotated  # type: ignore[method-assign]
+        found.append(forest_attention(*given, cos, sin, scale=0.25, blocks=Blocks(forest, 32), kernels=kernels))
+    assert torch.allclose(*found, atol=1e-5)  # torch has its gradient on GPUs only
+
+
+def test_threads_change_attention_by_rounding_alone(compiled: native.Native) -> None:
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(attended(compiled, torch.float32, 3, 32))
+    torch.set_num_threads(before)
+    for one in found[1:]:
+        assert all(torch.allclose(one[name], found[0][name], atol=1e-5) for name in one)
 
 
 def test_extreme_numbers_stay_numbers(compiled: native.Native) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from scrimp.compute.blocks import Block, Blocks
 
 __all__ = ["Kernels"]
 
@@ -14,6 +19,8 @@ class Kernels:
     """Plain torch; sums are float32 whatever the tensors are."""
 
     name = "eager"
+    queries = 128  #: of a block of attention
+    attended: Callable[..., torch.Tensor] | None = None  #: attention whose gradient autograd knows, if that is better
 
     def rotated(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, groups: int,
                 scale: float) -> torch.Tensor:
@@ -29,6 +36,39 @@ class Kernels:
         wide = gradient.transpose(0, 1).flatten(1, 2).float() * scale
         first, second = (wide * sin[:, None]).chunk(2, dim=-1)
         return (wide * cos[:, None] + torch.cat([second, -first], dim=-1)).to(gradient.dtype)
+
+    def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+                  blocks: Blocks) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        """What queries [key heads, T, queries a key, D] read of values [key heads, T, D], as [T, heads * D].
+
+        Also what is to be kept for the gradient; here the probabilities of each block.
+        """
+        heads, tokens, group, width = q.shape
+        read, kept = torch.empty_like(q), []
+        for block in blocks:
+            asked = q[:, block.start:block.end].reshape(heads, -1, width)
+            scores = torch.bmm(asked, _gathered(k, block).transpose(1, 2))
+            likely = self.softmax(scores, group, block.end - block.start)
+            read[:, block.start:block.end] = torch.bmm(likely, _gathered(v, block)).view(heads, -1, group, width)
+            kept.append(likely)
+        return read.transpose(0, 1).reshape(tokens, -1), kept
+
+    def attention_backward(self, gradient: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+                           read: torch.Tensor, kept: Sequence[torch.Tensor],
+                           blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The gradients of ``q``, ``k`` and ``v`` from that of what was ``read``, with what was ``kept``."""
+        heads, tokens, group, width = q.shape
+        towards = gradient.view(tokens, heads, group, width).transpose(0, 1)
+        dq = torch.empty_like(q)
+        dk, dv = (torch.zeros_like(one, dtype=torch.float32) for one in (k, v))
+        for block, likely in zip(blocks, kept, strict=True):
+            rows = slice(block.start, block.end)
+            asked, told = q[:, rows].reshape(heads, -1, width), towards[:, rows].reshape(heads, -1, width)
+            scores = self.softmax_backward(torch.bmm(told, _gathered(v, block).transpose(1, 2)), likely)
+            dq[:, rows] = torch.bmm(scores, _gathered(k, block)).view(heads, -1, group, width)
+            _add(dk, block, torch.bmm(scores.transpose(1, 2), asked))
+            _add(dv, block, torch.bmm(likely.transpose(1, 2), told))
+        return dq, dk.to(k.dtype), dv.to(v.dtype)
 
     def softmax(self, scores: torch.Tensor, group: int, length: int) -> torch.Tensor:
         """Probabilities from scores [heads, length * group, seen], which may be overwritten.
@@ -77,3 +117,17 @@ class Kernels:
         likely.scatter_add_(1, targets[:, None], likely.new_full((len(targets), 1), -1.0))
         logits.copy_(likely)
         return losses
+
+
+def _gathered(of: torch.Tensor, block: Block) -> torch.Tensor:
+    """What a block sees of tokens [heads, T, D]."""
+    if len(block.seen) == 1:
+        return of[:, slice(*block.seen[0])]
+    return torch.cat([of[:, start:end] for start, end in block.seen], dim=1)
+
+
+def _add(into: torch.Tensor, block: Block, more: torch.Tensor) -> None:
+    at = 0
+    for start, end in block.seen:
+        into[:, start:end] += more[:, at:at + end - start]
+        at += end - start

@@ -1,52 +1,8 @@
 // What is computed between products of matrices, for float and bfloat16; sums are float. Compiled once, where it runs,
 // by native.py, which says what the arguments are. Rows are independent of each other and are shared out to threads.
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <vector>
+#include "numbers.h"
 
 namespace {
-
-using Int = int64_t;
-
-struct Half {  // bfloat16: the upper half of a float
-  uint16_t bits;
-};
-
-inline float wide(float x) { return x; }
-inline float wide(Half x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float found;
-  std::memcpy(&found, &bits, sizeof found);
-  return found;
-}
-
-inline void put(float& into, float x) { into = x; }
-inline void put(Half& into, float x) {  // to the nearest, ties to even; what is no number stays none
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  into.bits = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
-}
-
-inline float exponential(float x) {  // e^x to a ten-millionth of itself; in a form that compilers make vectors of
-  const float given = x;
-  x = std::min(std::max(x, -87.0f), 88.0f);
-  const float n = std::floor(x * 1.44269504f + 0.5f);
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const int32_t power = (static_cast<int32_t>(n) + 127) << 23;
-  float scale;
-  std::memcpy(&scale, &power, sizeof scale);
-  return given < -87.0f ? 0.0f : p * scale;  // below are no normal numbers, which are slow to compute with
-}
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
@@ -85,44 +41,6 @@ void rotated_back(const T* gradient, const float* cosines, const float* sines, T
         put(to[i + half], b * c[i + half] - a * s[i]);
       }
     }
-  }
-}
-
-template <class T>
-void softmax(T* scores, Int heads, Int rows, Int seen, Int group, Int length, int threads) {
-#pragma omp parallel num_threads(threads)
-  {
-    std::vector<float> buffer(seen);
-    float* row = buffer.data();
-#pragma omp for
-    for (Int i = 0; i < heads * rows; ++i) {
-      T* score = scores + i * seen;
-      const Int visible = seen - length + (i % rows) / group + 1;
-      float most = -INFINITY, sum = 0.0f;
-      for (Int j = 0; j < visible; ++j) {
-        row[j] = wide(score[j]);
-        most = std::max(most, row[j]);
-      }
-      for (Int j = 0; j < visible; ++j) {
-        row[j] = exponential(row[j] - most);
-        sum += row[j];
-      }
-      const float inverse = 1.0f / sum;
-      for (Int j = 0; j < visible; ++j) put(score[j], row[j] * inverse);
-      for (Int j = visible; j < seen; ++j) put(score[j], 0.0f);
-    }
-  }
-}
-
-template <class T>
-void softmax_backward(T* gradient, const T* likely, Int rows, Int seen, int threads) {
-#pragma omp parallel for num_threads(threads)
-  for (Int i = 0; i < rows; ++i) {
-    T* g = gradient + i * seen;
-    const T* p = likely + i * seen;
-    float sum = 0.0f;
-    for (Int j = 0; j < seen; ++j) sum += wide(g[j]) * wide(p[j]);
-    for (Int j = 0; j < seen; ++j) put(g[j], wide(p[j]) * (wide(g[j]) - sum));
   }
 }
 
@@ -202,12 +120,6 @@ void cross_entropy(T* logits, const Int* targets, float* losses, Int rows, Int v
   extern "C" void rotated_back_##NAME(const T* g, const float* c, const float* s, T* out, Int tokens, Int groups,      \
                                       Int group, Int width, float scale, int threads) {                                \
     rotated_back(g, c, s, out, tokens, groups, group, width, scale, threads);                                          \
-  }                                                                                                                    \
-  extern "C" void softmax_##NAME(T* scores, Int heads, Int rows, Int seen, Int group, Int length, int threads) {       \
-    softmax(scores, heads, rows, seen, group, length, threads);                                                        \
-  }                                                                                                                    \
-  extern "C" void softmax_backward_##NAME(T* gradient, const T* likely, Int rows, Int seen, int threads) {             \
-    softmax_backward(gradient, likely, rows, seen, threads);                                                           \
   }                                                                                                                    \
   extern "C" void rms_norm_##NAME(const T* x, const float* weight, T* out, Int rows, Int width, float eps,             \
                                   int threads) {                                                                       \

@@ -1,4 +1,4 @@
-"""The kernels in C++, compiled where they run; see `native.cpp`.
+"""The kernels in C++, compiled where they run; see `native.cpp` and `attention.cpp`.
 
 They are compiled on first use rather than when scrimp is installed: only then is it known which instructions the
 processor has that they run on, and an installation may be moved to another machine. What was compiled is kept in the
@@ -12,9 +12,11 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,11 +26,16 @@ from scrimp.core.errors import WorkspaceError
 from scrimp.core.progress import say
 from scrimp.core.workspace import fingerprint
 
+if TYPE_CHECKING:
+    from scrimp.compute.blocks import Blocks
+
 __all__ = ["Native", "compiler", "library"]
 
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math",
           "-fno-signed-zeros")
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
+_SOURCES = ("numbers.h", "native.cpp", "attention.cpp")
+_LANES = 16  # a head's width is a multiple of these, or its attention is left to plain torch
 _TIMEOUT_S = 300
 
 
@@ -36,6 +43,7 @@ class Native(Kernels):
     """C++ for float32 and bfloat16 on a CPU; everything else as in plain torch."""
 
     name = "native"
+    queries = 32
 
     def __init__(self, compiled: ctypes.CDLL) -> None:
         self._compiled = compiled
@@ -55,15 +63,28 @@ class Native(Kernels):
                    group, width, scale)
         return out
 
-    def softmax(self, scores: torch.Tensor, group: int, length: int) -> torch.Tensor:
-        heads, rows, seen = scores.shape
-        self._call("softmax", scores, heads, rows, seen, group, length)
-        return scores
+    def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+                  blocks: Blocks) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        if q.shape[-1] % _LANES:
+            return super().attention(q, k, v, blocks)
+        heads, tokens, group, width = q.shape
+        read = q.new_empty(tokens, heads * group * width)
+        normaliser = torch.empty(heads, tokens, group)
+        self._call("attention", q, k.contiguous(), v, read, normaliser, *blocks.tables, *blocks.largest, tokens, heads,
+                   group, width)
+        return read, [normaliser]
 
-    def softmax_backward(self, gradient: torch.Tensor, likely: torch.Tensor) -> torch.Tensor:
-        heads, rows, seen = gradient.shape
-        self._call("softmax_backward", gradient, likely, heads * rows, seen)
-        return gradient
+    def attention_backward(self, gradient: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+                           read: torch.Tensor, kept: Sequence[torch.Tensor],
+                           blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if q.shape[-1] % _LANES:
+            return super().attention_backward(gradient, q, k, v, read, kept, blocks)
+        heads, tokens, group, width = q.shape
+        k = k.contiguous()
+        dq, dk, dv = (torch.empty_like(one) for one in (q, k, v))
+        self._call("attention_backward", gradient, q, k, v, read, *kept, dq, dk, dv, *blocks.tables, *blocks.largest,
+                   tokens, heads, group, width)
+        return dq, dk, dv
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         out = torch.empty_like(x)
@@ -116,10 +137,10 @@ def library() -> ctypes.CDLL | None:
     """The compiled kernels; None where there is no compiler, or it fails, which is said once."""
     if (found := compiler()) is None:
         return None
-    source = files("scrimp.compute.kernels").joinpath("native.cpp").read_text()
+    sources = {name: files("scrimp.compute.kernels").joinpath(name).read_text() for name in _SOURCES}
     try:
-        kept = cache().step("kernels", [source, _FLAGS, _version(found), _processor()],
-                            lambda folder: _compile(found, source, folder))
+        kept = cache().step("kernels", [sources, _FLAGS, _version(found), _processor()],
+                            lambda folder: _compile(found, sources, folder))
         return ctypes.CDLL(str(kept / "native.so"))
     except (OSError, subprocess.SubprocessError, WorkspaceError) as error:
         say(f"the C++ kernels could not be compiled, slower ones are used ({_reason(error)})")
@@ -131,9 +152,10 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
 
 
-def _compile(compiler: str, source: str, folder: Path) -> None:
-    (folder / "native.cpp").write_text(source)
-    base = [compiler, *_FLAGS, "-shared", "native.cpp", "-o", "native.so"]
+def _compile(compiler: str, sources: dict[str, str], folder: Path) -> None:
+    for name, text in sources.items():
+        (folder / name).write_text(text)
+    base = [compiler, *_FLAGS, "-shared", *(name for name in sources if name.endswith(".cpp")), "-o", "native.so"]
     for threads in (["-fopenmp"], []):  # without OpenMP's library they run on one thread
         done = subprocess.run([*base, *threads], cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S,
                               check=not threads)
