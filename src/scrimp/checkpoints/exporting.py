@@ -22,12 +22,14 @@ from scrimp.checkpoints.grafts import GRAFT_CONFIG, graft_of, load_graft, merge_
 from scrimp.checkpoints.heads import HEAD_CONFIG, PooledClassifier, load_head, save_head
 from scrimp.checkpoints.loading import Checkpoint, Dtype, Loaded, load, resolve
 from scrimp.checkpoints.patterns import named_modules_of
+from scrimp.checkpoints.quantized import Bits, bits_of, quantize
 from scrimp.checkpoints.validation import CONFIG, quiet, read_object, refusing, tensors
 from scrimp.core.errors import GuardError, ModelError, WorkspaceError
+from scrimp.core.progress import warn
 from scrimp.core.workspace import atomic_write
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "check_export", "check_parity", "is_adapted", "load_adapter",
-           "load_export", "logits_of", "merge", "save_adapter", "save_merged", "verify_adapter_folder"]
+           "load_export", "logits_of", "merge", "save_adapter", "save_merged", "unquantized", "verify_adapter_folder"]
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -72,12 +74,13 @@ def merge(loaded: Loaded, *, dtype: torch.dtype | None = None) -> Loaded:
     """The adapter folded into the weights: a plain model. ``loaded`` is left as it is.
 
     The sum is taken in float32 and rounded once, to ``dtype`` or else to what the base has; what the rounding costs
-    is what `check_export` measures.
+    is what `check_export` measures. Over a base in four bits it is taken with the weights of the checkpoint.
 
     Raises:
         GuardError: the merged weights are not finite.
         ModelError: the adapter is no change of weights, as a soft prompt is none.
     """
+    loaded = unquantized(loaded)
     body = _body(loaded.model)
     if not is_adapted(body):
         return loaded
@@ -87,6 +90,16 @@ def merge(loaded: Loaded, *, dtype: torch.dtype | None = None) -> Loaded:
     plain = _cast(_merged(_cast(copy.deepcopy(body), torch.float32)), dtype or _base_dtype(body))
     plain.requires_grad_(False)
     return loaded.with_model(_with_body(loaded.model, plain.eval()))
+
+
+def unquantized(loaded: Loaded) -> Loaded:
+    """The same adapter and head over the base as its checkpoint has it; ``loaded`` itself where that is its base."""
+    if bits_of(loaded.model) == 16:
+        return loaded
+    warn("the adapter was trained over a base in four bits, and is put on the base as it was loaded")
+    with TemporaryDirectory() as folder:
+        save_adapter(loaded, Path(folder))
+        return load_export(Path(folder), loaded.checkpoint, dtype=cast(Dtype, loaded.dtype))
 
 
 def _merged(body: Any) -> Any:
@@ -209,15 +222,21 @@ def _shapes_only(model: nn.Module) -> Any:
     return copy.deepcopy(model, known)
 
 
-def load_adapter(loaded: Loaded, folder: Path) -> Loaded:
+def load_adapter(loaded: Loaded, folder: Path, *, base_bits: Bits = 16) -> Loaded:
     """The base with a verified adapter on it, in evaluation mode; ``loaded.model`` itself is wrapped, not copied.
+
+    Args:
+        base_bits: 4 puts the base into four bits first, see `quantized.quantize`.
 
     Raises:
         ModelError: see `verify_adapter_folder`; or weights that are not finite.
+        OptionError: see `quantized.quantized_by`.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
     told = verify_adapter_folder(folder, loaded.model)
+    if base_bits == 4:
+        quantize(loaded.model)
     with quiet(), refusing("the adapter cannot be loaded", folder):
         prompted = told["peft_type"] == "PROMPT_TUNING"
         model = _prompted(loaded.model, folder) if prompted else PeftModel.from_pretrained(
@@ -240,15 +259,16 @@ def _prompted(model: Any, folder: Path) -> Any:
     return model.requires_grad_(False)
 
 
-def load_export(folder: Path, checkpoint: Checkpoint, *, dtype: Dtype = "auto") -> Loaded:
+def load_export(folder: Path, checkpoint: Checkpoint, *, dtype: Dtype = "auto", base_bits: Bits = 16) -> Loaded:
     """Load what `save_adapter`, `save_merged` and `save_head` wrote: adapter or merged model, and head.
 
     Args:
         checkpoint: the base, for what is not merged.
         dtype: as in `loading.load`.
+        base_bits: as in `load_adapter`.
     """
     if (folder / ADAPTER_CONFIG).exists():
-        loaded = load_adapter(load(checkpoint, dtype=dtype), folder)
+        loaded = load_adapter(load(checkpoint, dtype=dtype), folder, base_bits=base_bits)
     elif (folder / GRAFT_CONFIG).exists():
         loaded = load_graft(load(checkpoint, dtype=dtype), folder)
     elif (folder / CONFIG).exists():
@@ -263,7 +283,8 @@ def check_export(loaded: Loaded, folder: Path, probes: Sequence[Sequence[int]], 
     """Load ``folder`` from disk and compare its logits on ``probes`` with those of the evaluated ``loaded``.
 
     Merged weights are compared in float32 arithmetic, whatever they are stored in: the noise of bfloat16 arithmetic is
-    as large as what a small adapter does, and would hide that one is missing.
+    as large as what a small adapter does, and would hide that one is missing. What was evaluated over a base in four
+    bits is compared over the base as it was loaded, which is the one that an export is for.
 
     Args:
         probes: rows of token ids, not padded; a few that look like the task's. Empty ones are passed over.
@@ -278,6 +299,7 @@ def check_export(loaded: Loaded, folder: Path, probes: Sequence[Sequence[int]], 
     """
     if not any(probes):
         raise GuardError("there is nothing to compare the export on", where=str(folder), fix="give rows of token ids")
+    loaded = unquantized(loaded)
     precision = next(_body(loaded.model).parameters()).dtype
     evaluated, dtype, allowed = loaded.model, str(precision).removeprefix("torch."), TOLERANCE[torch.float32]
     if merged := (folder / CONFIG).exists():

@@ -88,7 +88,9 @@ class Loaded:
     @property
     def parameters(self) -> int:
         """How many numbers the model has."""
-        return sum(p.numel() for p in self.model.parameters())
+        from scrimp.checkpoints.quantized import weights_in
+
+        return weights_in(self.model.parameters())
 
     def with_model(self, model: Any) -> Loaded:
         """The same in every respect but with ``model``: an adapted form of it."""

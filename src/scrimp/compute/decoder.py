@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from scrimp.checkpoints.quantized import NF4Linear, weight_dtype
 from scrimp.compute.attention import forest_attention
 from scrimp.compute.blocks import Blocks
 from scrimp.compute.forest import Forest
@@ -289,10 +290,10 @@ def _alone(layer: Any, usual: Callable[..., Any]) -> Callable[..., Any]:
 def _made(x: torch.Tensor, layers: Sequence[Any]) -> tuple[torch.Tensor, ...]:
     parts = []
     for layer in layers:
-        name, base = layer.active_adapters[0], layer.base_layer
-        parts.append(LowRank(base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight,
+        name = layer.active_adapters[0]
+        parts.append(LowRank(layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight,
                              layer.scaling[name]))
-    return low_rank(x.to(parts[0].weight.dtype), parts)
+    return low_rank(x.to(weight_dtype(parts[0].base)), parts)
 
 
 def _is_in_use(layer: Any) -> bool:
@@ -308,7 +309,7 @@ def _is_plain_low_rank(layer: Any) -> bool:
     name, base = layer.active_adapters[0], layer.base_layer
     if name not in layer.lora_A or name in layer.lora_variant or layer.fan_in_fan_out:
         return False
-    if type(base) is not nn.Linear or base.weight.requires_grad:
+    if type(base) is not NF4Linear and (type(base) is not nn.Linear or base.weight.requires_grad):
         return False
     if not isinstance(layer.lora_dropout[name], nn.Identity):
         return False

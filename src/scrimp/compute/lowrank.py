@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 __all__ = ["LowRank", "low_rank"]
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """``y = W x + b + scale B A x``: ``weight`` [O, I] and ``bias`` [O] frozen, ``down`` [R, I], ``up`` [O, R]."""
+    """``y = W x + b + scale B A x``: W [O, I] and b [O] of the frozen ``base``, A ``down`` [R, I], B ``up`` [O, R].
 
-    weight: torch.Tensor
-    bias: torch.Tensor | None
+    W is read at each use and not kept, so that one in four bits is unpacked for that long only.
+    """
+
+    base: nn.Linear
     down: torch.Tensor
     up: torch.Tensor
     scale: float
@@ -35,7 +38,8 @@ class _LowRank(torch.autograd.Function):
         thin = rows @ downs.t()
         made, at = [], 0
         for layer, up in zip(layers, ups, strict=True):
-            y = rows @ layer.weight.t() if layer.bias is None else torch.addmm(layer.bias, rows, layer.weight.t())
+            weight, bias = layer.base.weight.t(), layer.base.bias
+            y = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
             made.append(y.addmm_(thin[:, at:at + up.shape[1]], up.t()).view(*x.shape[:-1], -1))
             at += up.shape[1]
         ctx.save_for_backward(rows, thin, downs, *ups)
@@ -57,7 +61,7 @@ class _LowRank(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             for_rows = torch.mm(back, downs)
             for layer, gradient in zip(ctx.layers, towards, strict=True):
-                for_rows.addmm_(gradient, layer.weight)
+                for_rows.addmm_(gradient, layer.base.weight)
             for_rows = for_rows.view(ctx.shape)
         return for_rows, None, *moving
 

@@ -101,6 +101,7 @@ class Rung(Options):
         validation: the score it was chosen by, out of fold or on held-out training rows; None where not taken.
         test: scores on the test rows, the main one first; empty where there are none.
         retention: None for what changes no model.
+        quantization: what holding the base in fewer bits costs by itself, before training; None where it was not.
         foreseen: what its `bill` was predicted to be; None for what costs next to nothing.
         trainable: parameters that were trained.
         ship_bytes: bytes that must be shipped beside the base model.
@@ -115,6 +116,7 @@ class Rung(Options):
     validation: Score | None = None
     test: tuple[Score, ...] = ()
     retention: Retention | None = None
+    quantization: Retention | None = None
     bill: Bill = Bill()
     foreseen: Forecast | None = None
     trainable: int = 0

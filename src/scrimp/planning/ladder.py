@@ -234,6 +234,7 @@ class Run:
                  part: Meter) -> dict[str, Any]:
         """Train what would be shipped, test and save it: its record, and what it said."""
         self.timing.require(way, protocol)
+        quantization = self._quantization(way, part)
         with part.part() as whole:
             predictor = trainings.shipped()
             trained_s = whole.bill().wall_s
@@ -243,7 +244,7 @@ class Run:
             predictor.save(folder / "model")
             probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
         record = self._record(way, part, test=_main_first(tested, self.metric), retention=retention,
-                              ship_bytes=folder_bytes(folder / "model"))
+                              quantization=quantization, ship_bytes=folder_bytes(folder / "model"))
         return {"record": record.model_dump(mode="json"), "tested": list(tested.predictions) if tested else [],
                 "probed": probed, "after_s": whole.bill().wall_s - trained_s, "warnings": [*way.warnings],
                 "row_s": testing.bill().wall_s / len(tested.predictions) if tested else None}
@@ -266,13 +267,24 @@ class Run:
             return None
         model = way.model if isinstance(way, TunedRung) else self.base.loaded.model
         probe = retention.measure(self.base.loaded.with_model(model), meter=meter)
-        kept = self.folder / "retention.json"
         if way.kind == "untouched":
-            atomic_write(kept, probe.model_dump_json())
-            return retention.compare(probe, probe)
-        if not kept.exists():
+            atomic_write(self._untouched, probe.model_dump_json())
+        if not self._untouched.exists():
             return None
-        return retention.compare(retention.RetentionProbe.parse(json.loads(kept.read_text())), probe)
+        return retention.compare(retention.RetentionProbe.parse(json.loads(self._untouched.read_text())), probe)
+
+    @property
+    def _untouched(self) -> Path:
+        """Where the retention of the untouched model is kept."""
+        return self.folder / "retention.json"
+
+    def _quantization(self, way: Way, meter: Meter) -> Retention | None:
+        """What holding the base in fewer bits costs by itself: measured as what is forgotten is, before training."""
+        if not isinstance(way, TunedRung) or not way.quantized:
+            return None
+        if (found := self._retention(way, meter)) is not None:
+            self.ledger.write("quantized", name=way.name, **found.model_dump())
+        return found
 
     # --- what came of it ------------------------------------------------------------------------------------------
 

@@ -207,11 +207,17 @@ class TunedRung(Rung):
 
     @property
     def title(self) -> str:
-        return f"{type(self.plan.adapter).__name__} on {self.base.checkpoint.name}"
+        held = "4-bit " if self.quantized else ""
+        return f"{type(self.plan.adapter).__name__} on {held}{self.base.checkpoint.name}"
 
     @property
     def chosen(self) -> dict[str, Any]:
         return self.plan.flat()
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the base is held in fewer bits than it was loaded in."""
+        return getattr(self.plan.adapter, "base_bits", 16) < 16
 
     @property
     def validates(self) -> bool:
@@ -279,6 +285,9 @@ class TunedRung(Rung):
         if result.stopped_by in ("time", "tokens"):
             self.warnings += (f"{self.title}: {result.steps} of the {result.planned} planned steps were made; "
                               f"the {result.stopped_by} budget allowed no more",)
+        if self.quantized:
+            self.warnings += (f"{self.title}: trained and scored over a base in four bits; exported, it is put on the "
+                              "base as it is loaded, over which nothing was scored",)
         return asked(self.base, tuned=self.model)
 
     def _parted(self, train: Examples) -> tuple[Examples, Examples | None]:

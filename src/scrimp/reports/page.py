@@ -48,6 +48,7 @@ def render(outcome: Outcome) -> str:
         outcome=outcome, data=outcome.data, winner=place.winner, place=place,
         headline=story.headline(outcome), verdict=story.verdict(place),
         plain=story.in_plain_words(place, untouched), forgotten=story.forgotten(place.winner),
+        quantizations=list(filter(None, map(story.quantization, outcome.rungs))),
         limit=budget.time, other_limits=other_limits,
         score_chart=_score_chart(outcome, place), other_scores=_other_scores(outcome),
         retention_chart=_retention_chart(outcome), label_chart=_label_chart(outcome),

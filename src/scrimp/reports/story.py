@@ -11,8 +11,8 @@ from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
 from scrimp.reports import numbers
 from scrimp.reports.text import clip
 
-__all__ = ["ROLES", "Standing", "check", "cost", "declared", "forgotten", "headline", "in_plain_words", "standing",
-           "verdict", "worsened"]
+__all__ = ["ROLES", "Standing", "check", "cost", "declared", "forgotten", "headline", "in_plain_words",
+           "quantization", "standing", "verdict", "worsened"]
 
 Basis = Literal["test", "validation"]
 ROLES = {"control": "the best control", "untouched": "the untouched model", "adapted": "the best adapted model"}
@@ -108,6 +108,15 @@ def forgotten(rung: Rung) -> str:
         return "no forgetting could be measured"
     sense = "it forgot some of what it knew" if worsened(found) else "it forgot nothing that shows, and even gained"
     return f"{sense} ({numbers.change(found.change)} in {found.measure})"
+
+
+def quantization(rung: Rung) -> str | None:
+    """What holding its base in four bits costs before anything is trained, as a sentence."""
+    found = rung.quantization
+    if found is None:
+        return None
+    return (f"The base in four bits, before training: {found.measure} {numbers.decimal(found.after)} instead of "
+            f"{numbers.decimal(found.before)}, a change of {numbers.interval(found)}.")
 
 
 def worsened(found: Retention) -> bool:

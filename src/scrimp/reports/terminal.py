@@ -46,6 +46,9 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         yield f"retention: the change of {_shown(measure)}"
     yield from _foreseen(outcome)
     for rung in outcome.rungs:
+        if told := story.quantization(rung):
+            yield f"{_shown(rung.name)}: {_shown(told)}"
+    for rung in outcome.rungs:
         if rung.skipped is not None:
             yield f"not run: {_shown(rung.name)}, {_shown(rung.skipped)}"
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from scrimp.checkpoints.loading import Checkpoint, Dtype, Loaded
+from scrimp.checkpoints.quantized import Bits, bits_of
 from scrimp.checkpoints.validation import read_object
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, ModelError, OptionError, nearest
@@ -32,11 +33,16 @@ Prediction = dict[str, Any]
 
 
 class BaseModelRef(Options):
-    """The pretrained model that a predictor stands on: found by name, recognised by fingerprint."""
+    """The pretrained model that a predictor stands on: found by name, recognised by fingerprint.
+
+    Attributes:
+        bits: 4 if its linear layers were in four bits when the predictor was trained and scored.
+    """
 
     name: str
     fingerprint: str
     dtype: Dtype
+    bits: Bits = 16
     licence: str | None = None
 
 
@@ -65,6 +71,11 @@ class Manifest(Options):
         """Of the base model's weights."""
         return self.base.dtype if self.base else "auto"
 
+    @property
+    def base_bits(self) -> Bits:
+        """Of the base model's linear layers."""
+        return self.base.bits if self.base else 16
+
     def needed(self, checkpoint: Checkpoint | None) -> Checkpoint:
         """The base's checkpoint, or a ModelError if the manifest names none."""
         if checkpoint is None:
@@ -87,7 +98,7 @@ def reference(loaded: Loaded) -> BaseModelRef:
     checkpoint = loaded.checkpoint
     name = str(checkpoint.path) if Path(checkpoint.name).exists() else checkpoint.name
     return BaseModelRef(name=name, fingerprint=checkpoint.fingerprint, dtype=cast(Dtype, loaded.dtype),
-                        licence=checkpoint.licence)
+                        bits=bits_of(loaded.model), licence=checkpoint.licence)
 
 
 class Predictor(abc.ABC):

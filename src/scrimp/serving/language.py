@@ -12,9 +12,10 @@ import torch
 from scrimp.checkpoints.exporting import is_adapted, load_export, save_adapter, save_merged
 from scrimp.checkpoints.heads import PooledClassifier, save_head
 from scrimp.checkpoints.loading import Checkpoint, Loaded
+from scrimp.checkpoints.quantized import Bits, quantized_by
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, GuardError, ModelError, OptionError
-from scrimp.core.progress import bar
+from scrimp.core.progress import bar, warn
 from scrimp.examples.records import Layout
 from scrimp.examples.templates import Template
 from scrimp.serving.base import Manifest, Prediction, Predictor, as_scores, reference
@@ -52,7 +53,7 @@ class Asked(Predictor):
     @classmethod
     def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> Self:
         template = _template(manifest, folder)
-        loaded = load_export(folder, manifest.needed(checkpoint), dtype=manifest.dtype)
+        loaded = load_export(folder, manifest.needed(checkpoint), dtype=manifest.dtype, base_bits=_bits_here(manifest))
         if template.fingerprint(loaded.tokenizer) != manifest.template_fingerprint:
             raise GuardError("the template writes other tokens than in training", where=str(folder),
                              why="the tokenizer, its chat template, or scrimp's rendering has changed since",
@@ -193,6 +194,17 @@ def _write_model(loaded: Loaded, folder: Path) -> None:
 def _moved(model: Any, body: Any) -> bool:
     """Whether an adapter let the body itself be trained."""
     return hasattr(model, "compute_dtype") and any(p.requires_grad for p in body.parameters())
+
+
+def _bits_here(manifest: Manifest) -> Bits:
+    """Of the base that the predictor was scored over, or those that it is loaded in where it cannot be had in four."""
+    if manifest.base_bits == 4:
+        try:
+            quantized_by()
+        except OptionError as error:
+            warn(f"{error.what}: the base is used as it is loaded, and may say something else than what was scored")
+            return 16
+    return manifest.base_bits
 
 
 def _template(manifest: Manifest, folder: Path) -> Template:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from scrimp.checkpoints.quantized import weights_in
 from scrimp.core.budget import Meter
 from scrimp.examples.batching import micro_batches
 
@@ -85,5 +86,4 @@ def rows_for_logits(model: Any, positions: int) -> int:
 def charge(meter: Meter | None, model: nn.Module, tokens: int) -> None:
     """Put a forward pass over ``tokens`` real tokens on the bill: about two operations a weight and token."""
     if meter is not None:
-        weights = sum(p.numel() for p in model.parameters())
-        meter.charge(tokens_forward=tokens, flops=2.0 * weights * tokens)
+        meter.charge(tokens_forward=tokens, flops=2.0 * weights_in(model.parameters()) * tokens)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from scrimp.checkpoints.quantized import weights_in
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError
 from scrimp.examples.batching import collate, micro_batches
@@ -45,5 +46,5 @@ def mean_loss(model: nn.Module, data: Sequence[Encoded], *, objective: Objective
         raise DataError("no token of the validation rows is trained", fix="give rows with answers")
     if meter is not None:
         tokens = sum(row.tokens for row in data)
-        meter.charge(tokens_forward=tokens, flops=2.0 * tokens * sum(p.numel() for p in model.parameters()))
+        meter.charge(tokens_forward=tokens, flops=2.0 * tokens * weights_in(model.parameters()))
     return total / count

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from scrimp.checkpoints.quantized import weights_in
+
 __all__ = ["Work"]
 
 
@@ -42,8 +44,8 @@ class Work:
         aside = {id(p) for p in [*tables, *head]}
         body = [p for p in model.parameters() if id(p) not in aside]
         lowest = next((i for i, p in enumerate(body) if p.requires_grad), len(body))
-        return cls(body=_count(body), reached=_count(body[lowest:]), head=_count(head), below=_count(below),
-                   moving=_count([p for p in model.parameters() if p.requires_grad]))
+        return cls(body=weights_in(body), reached=weights_in(body[lowest:]), head=weights_in(head),
+                   below=weights_in(below), moving=weights_in(p for p in model.parameters() if p.requires_grad))
 
     def forward_flops(self, tokens: int, predicted: int) -> float:
         """Operations of one forward pass over ``tokens``, of which ``predicted`` pass the output layer."""
@@ -62,6 +64,3 @@ class Work:
         passes = (2 if recomputed else 1) * forward + tokens * (self.reached + self.moving)
         return 2.0 * passes + 4.0 * predicted * self.head
 
-
-def _count(parameters: Iterable[nn.Parameter]) -> int:
-    return sum(p.numel() for p in parameters)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from scrimp.core.errors import ModelError, WorkspaceError
+from scrimp.core.progress import warn
 from scrimp.core.workspace import atomic_folder, atomic_write
 from scrimp.evaluation.outcome import Outcome
 from scrimp.verbs.base import Verb, held
@@ -24,7 +25,8 @@ class Export(Verb):
     """Write a run's model in a form that other tools load.
 
     An adapter is what `peft.PeftModel.from_pretrained` puts on the base model; a merged model is a folder that plain
-    transformers loads. Either is loaded again and compared with the model that was evaluated, before it counts.
+    transformers loads. Either is loaded again and compared with the model that was evaluated, before it counts. What
+    was tuned over a base in four bits is exported for the base as it is loaded.
     """
 
     positional = ("run",)
@@ -66,4 +68,7 @@ class Export(Verb):
         if checkpoint is None or not any((folder / name).exists() for name in tuned):
             raise ModelError(f"what this run found best tuned no model; it is of the kind {manifest.kind}",
                              where=str(self.run), fix="scrimp predict uses it as it is; scrimp tune tunes a model")
+        if manifest.base_bits == 4:
+            warn("the adapter was trained and scored over a base in four bits; what is exported is for the base as it "
+                 "is loaded, over which nothing was scored")
         return load_export(folder, checkpoint, dtype=manifest.dtype)

@@ -110,3 +110,14 @@ def test_every_sample_has_a_table(name: str) -> None:
 def test_text_that_looks_like_markup_is_printed_as_it_is() -> None:
     text = "\n".join(printed(with_rungs(rung("[red]x[/]", "adapted", 0.5), winner="[red]x[/]")))
     assert "[red]x[/]" in text
+
+
+def test_what_four_bits_cost_is_one_sentence_with_its_interval() -> None:
+    found = Retention(measure="general-text loss (nats per token)", before=3.412, after=3.501, low=0.081, high=0.097)
+    lora = rung("lora", "adapted", 0.7, quantization=found)
+    assert story.quantization(lora) == (
+        "The base in four bits, before training: general-text loss (nats per token) 3.501 instead of 3.412, "
+        "a change of +0.089 [+0.081, +0.097].")
+    assert story.quantization(rung("lora", "adapted", 0.7)) is None
+    said = " ".join(line.strip() for line in printed(with_rungs(lora, winner="lora")))
+    assert "lora: The base in four bits, before training" in said and "+0.089" in said

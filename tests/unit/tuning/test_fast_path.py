@@ -46,7 +46,8 @@ def trained(folder: Path, source: Path, *, objective: str = "sft", meter: Meter 
 
 @pytest.mark.parametrize(("objective", "options"), [
     ("sft", {}), ("sft", {"micro_tokens": 64}), ("sft", {"weight_decay": 0.1, "clip": 0.1}),
-    ("sft", {"adapter": "full"}), ("dpo", {}), ("orpo", {"micro_tokens": 100})])
+    ("sft", {"adapter": "full"}), ("sft", {"base_bits": 4}), ("dpo", {"base_bits": 4}), ("dpo", {}),
+    ("orpo", {"micro_tokens": 100})])
 def test_both_paths_are_one_training(tmp_path: Path, causal_folder: Path, objective: str,
                                      options: dict[str, Any]) -> None:
     fast, ours = trained(tmp_path / "fast", causal_folder, objective=objective, **options)

@@ -12,9 +12,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scrimp.checkpoints.quantized import Bits, quantize
 from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import preset
 from scrimp.tuning.adapters.base import UNUSED, BodyAdapter, Targets, body_of, is_language_model, targeted
+from scrimp.tuning.memory import return_freed
 
 __all__ = ["LoRA", "cut"]
 
@@ -40,6 +42,9 @@ class LoRA(BodyAdapter):
         every_rank: in each step use the first b columns only, b drawn anew from 1 to the rank, scaled by
             ``alpha / b``, so that the result can be cut to any rank; see `cut`. Valipour et al. 2023, "DyLoRA:
             Parameter Efficient Tuning of Pre-trained Models using Dynamic Search-Free Low-Rank Adaptation".
+        base_bits: 16 leaves the base as it was loaded; 4 holds its linear layers, but for the output layer, in 4-bit
+            NormalFloat while it is trained and asked, see `checkpoints.quantized`. Dettmers et al. 2023, "QLoRA:
+            Efficient Finetuning of Quantized LLMs".
     """
 
     rank: int = Field(default=8, ge=1)
@@ -50,12 +55,20 @@ class LoRA(BodyAdapter):
     rank_stabilised: bool = False
     decomposed: bool = False
     every_rank: bool = False
+    base_bits: Bits = 16
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if self.every_rank and (self.decomposed or self.rank_stabilised):
             raise ValueError("'every_rank' goes with neither 'decomposed' nor 'rank_stabilised'")
         return self
+
+    def attach(self, model: nn.Module, *, seed: int = 0) -> nn.Module:
+        if self.base_bits == 4:
+            self._layers(body_of(model))  # what has nothing to adapt is left as it is
+            quantize(body_of(model))
+            return_freed()
+        return super().attach(model, seed=seed)
 
     def wrap(self, body: Any) -> nn.Module:
         from peft import LoraConfig, get_peft_model
