@@ -6,6 +6,7 @@ by ``help(scrimp.fit)``. Nothing is loaded before it is used.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
         select,
         tune,
     )
+
+# oneDNN keeps what it compiles for each shape of a product, by default for 1024 of them: 300 MiB and more where lengths
+# change from batch to batch. It reads this when it is first used.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outcome",
               "ScrimpError": "scrimp.core.errors"}

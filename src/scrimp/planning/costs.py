@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scrimp.core.budget import Budget, Meter, resident_bytes
+from scrimp.core.budget import Bill, Budget, Meter, resident_bytes
 from scrimp.core.errors import BudgetError
 from scrimp.core.options import Options
 
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from scrimp.examples.templates import Encoded
+    from scrimp.tuning.options import TrainOptions, TrainResult
     from scrimp.tuning.plan import TunePlan
-    from scrimp.tuning.trainer import TrainOptions
 
-__all__ = ["Probe", "fits_memory", "largest_batch", "probe_training"]
+__all__ = ["Probe", "fits_memory", "largest_batch", "leaner", "probe_training"]
 
 _STEPS, _STEP_TOKENS = 3, 1000
+_LEAST_MICRO, _MARGIN = 64, 0.9  # tokens computed at once at least; share of the declared memory that may be foreseen
 
 
 class Probe(Options):
@@ -30,30 +32,32 @@ class Probe(Options):
 
     Attributes:
         tokens_per_s: trained tokens (forward, backward and optimizer step) a second.
-        peak_memory: resident bytes at their highest.
         resting_memory: resident bytes with the model loaded and idle.
-        micro_tokens: padded tokens of the largest micro-batch in the probe.
+        fixed_memory: bytes above these that training takes whatever is computed at once.
+        memory_per_token: bytes above both that each token takes which is computed at once.
     """
 
     tokens_per_s: float
-    peak_memory: int
     resting_memory: int
-    micro_tokens: int
+    fixed_memory: int
+    memory_per_token: float
 
     def seconds(self, tokens: float) -> float:
         """Predicted seconds to train on ``tokens``."""
         return tokens / self.tokens_per_s
 
     def peak_at(self, micro_tokens: int) -> int:
-        """Predicted peak of resident bytes with such micro-batches: what is above rest scales with them."""
-        return int(self.resting_memory + (self.peak_memory - self.resting_memory) * micro_tokens / self.micro_tokens)
+        """Predicted peak of resident bytes with such micro-batches."""
+        return self.resting_memory + self.fixed_memory + int(self.memory_per_token * micro_tokens)
 
 
 def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, plan: TunePlan, folder: Path,
                    meter: Meter, rows: float = math.inf) -> Probe:
     """Train a few steps of ``plan`` on real rows, restore the model and say what it took.
 
-    The first step, which warms caches up, is not counted where there are others. The seconds are on the run's bill.
+    The pace is that of rows of typical length, without the first step, which warms caches up, where there are others.
+    Memory is parted into what is fixed and what each token takes by a step of another size, the largest micro-batch of
+    the run if these were none, if there is time for it. The seconds are on the run's bill.
 
     Args:
         rows: about how many there is time for; there are no fewer than steps.
@@ -61,18 +65,30 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     from scrimp.tuning.adapters import load_trainable_state, trainable_state
 
     before, resting = trainable_state(model), resident_bytes()
+
+    def tried(portion: Sequence[Encoded], steps: int) -> tuple[TrainResult, Bill, int]:
+        size = len(portion) // steps
+        few = _with(plan, steps=steps, batch_size=size, patience=None)
+        with meter.part() as part:
+            result = few.train(model, portion, pad_id=pad_id, folder=folder, meter=part)
+            bill = part.bill()
+        shutil.rmtree(folder, ignore_errors=True)
+        load_trainable_state(model, before)
+        return result, bill, largest_batch(plan.options, portion, rows=size)
+
     portion = _portion(data, min(rows / _STEPS, plan.options.batch_size))
-    few = _with(plan, steps=_STEPS, batch_size=len(portion) // _STEPS, patience=None)
-    with meter.part() as part:
-        timed = few.train(model, portion, pad_id=pad_id, folder=folder, meter=part)
-        bill = part.bill()
-    shutil.rmtree(folder, ignore_errors=True)
-    load_trainable_state(model, before)
+    timed, bill, tokens_at_once = tried(portion, _STEPS)
     counted, warm_s = (timed.curve[1:], timed.curve[0].seconds) if timed.steps > 1 else (timed.curve, 0.0)
     seconds = max(counted[-1].seconds - warm_s, 1e-3)
     tokens = bill.tokens_backward * len(counted) / len(timed.curve)
-    return Probe(tokens_per_s=tokens / seconds, peak_memory=bill.peak_memory, resting_memory=resting,
-                 micro_tokens=largest_batch(plan.options, portion, rows=len(portion) // _STEPS))
+    above = bill.peak_memory - resting
+    per_token = above / tokens_at_once
+    other = _of_another_size(data, plan.options, tokens_at_once)
+    if other and len(portion) + len(other) <= rows:
+        _, again, then_at_once = tried(other, 1)
+        per_token = max((again.peak_memory - bill.peak_memory) / (then_at_once - tokens_at_once), 0.0)
+    return Probe(tokens_per_s=tokens / seconds, resting_memory=resting, memory_per_token=per_token,
+                 fixed_memory=max(above - round(per_token * tokens_at_once), 0))
 
 
 def largest_batch(options: TrainOptions, data: Sequence[Encoded], *, rows: int) -> int:
@@ -90,6 +106,14 @@ def _portion(data: Sequence[Encoded], most: float) -> list[Encoded]:
     return [typical[i * len(typical) // count] for i in range(count)]
 
 
+def _of_another_size(data: Sequence[Encoded], options: TrainOptions, tokens: int) -> list[Encoded]:
+    """The longest rows, as many as are computed at once; if these are ``tokens``, one; if that is too, none."""
+    ordered = sorted(data, key=lambda row: -row.padded)[:options.batch_size]
+    full = ordered[:max(1, options.micro_tokens // ordered[0].padded)]
+    found = full if len(full) * full[0].padded > tokens else full[:1]
+    return found if largest_batch(options, found, rows=len(found)) != tokens else []
+
+
 def fits_memory(probe: Probe, plan: TunePlan, budget: Budget, *, longest: int) -> TunePlan:
     """``plan`` with micro-batches small enough for the declared memory; of the ``longest`` row's tokens at least.
 
@@ -98,8 +122,8 @@ def fits_memory(probe: Probe, plan: TunePlan, budget: Budget, *, longest: int) -
     """
     if budget.memory is None:
         return plan
-    micro, least, margin = plan.options.micro_tokens, max(64, longest), 0.9
-    while micro > least and probe.peak_at(micro) > margin * budget.memory:
+    micro, least = plan.options.micro_tokens, max(_LEAST_MICRO, longest)
+    while micro > least and probe.peak_at(micro) > _MARGIN * budget.memory:
         micro = max(micro // 2, least)
     if (needed := probe.peak_at(max(micro, longest))) > budget.memory:
         raise BudgetError(f"training needs about {needed >> 20} MiB of memory, declared are {budget.memory >> 20} MiB",
@@ -107,6 +131,20 @@ def fits_memory(probe: Probe, plan: TunePlan, budget: Budget, *, longest: int) -
                               f"longest row has {longest} tokens",
                           fix="declare more memory, shorten the rows or choose a smaller model")
     return _with(plan, micro_tokens=micro)
+
+
+def leaner(plan: TunePlan) -> Iterator[TunePlan]:
+    """``plan``, and what needs ever less memory and more time for the same training, to rounding or nearly so.
+
+    Micro-batches are first made smaller, which `fits_memory` does; then layers are computed twice, and then the
+    optimizer's state is held in eight bits, where the library for it is installed.
+    """
+    yield plan
+    if not plan.options.recompute:
+        plan = _with(plan, recompute=True)
+        yield plan
+    if getattr(plan.optimizer, "state_bits", 8) == 32 and find_spec("bitsandbytes"):
+        yield replace(plan, optimizer=plan.optimizer.model_copy(update={"state_bits": 8}))
 
 
 def _with(plan: TunePlan, **options: object) -> TunePlan:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from scrimp.checkpoints.validation import weight_files
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.ledger import Ledger
 from scrimp.examples import splits
@@ -71,6 +72,11 @@ class Base:
     @property
     def causal(self) -> bool:
         return self.checkpoint.kind == "causal"
+
+    @property
+    def mapped(self) -> int:
+        """Bytes of the files that are mapped into memory while it is loaded, beside what is loaded."""
+        return sum(file.stat().st_size for file in weight_files(self.checkpoint.path))
 
     def encode(self, examples: Examples) -> list[Encoded]:
         """The rows as the trainer takes them; the last are kept, since one training asks for them several times."""

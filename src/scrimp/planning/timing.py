@@ -19,7 +19,7 @@ from scrimp.core.errors import BudgetError
 from scrimp.core.workspace import atomic_write
 from scrimp.evaluation.outcome import Forecast
 from scrimp.examples.records import Examples
-from scrimp.planning.costs import Probe
+from scrimp.planning.costs import Probe, leaner
 from scrimp.planning.protocol import Protocol, choose
 
 if TYPE_CHECKING:
@@ -123,27 +123,37 @@ class Timing:
         return max(_LEAST_TEST_ROWS, self._run.meter.remaining_s() * _TEST_SHARE_OF_TIME / self.row_s)
 
     def measure(self, tuned: TunedRung) -> None:
-        """Train for a moment, if there is time for more than that; makes micro-batches fit the declared memory.
+        """Train for a moment, if there is time for more than that; makes it fit the declared memory.
 
         Raises:
-            BudgetError: if the model at rest alone needs more memory than was declared.
+            BudgetError: if it does not, however lean it is made.
         """
-        run, kept_in = self._run, self._run.folder / "probe.json"
-        if self._run.meter.remaining_s() < self.after_s + _LEAST_TRAINING_S and not kept_in.exists():
-            return
-
-        def probed() -> dict[str, Any]:
-            few_s = _PROBED_SHARE_OF_TIME * run.meter.remaining_s()
-            rows = few_s / (_TRAINED_OVER_ASKED * self.row_s) if self.row_s else math.inf
-            probe = tuned.probe(run.train, run.folder / "parts" / "probing", run.meter, rows=rows)
-            run.ledger.write("probe", **probe.model_dump())
-            return probe.model_dump()
-
-        probe = Probe.parse(kept(kept_in, probed), where=str(kept_in))
-        tuned.fit_memory(probe, run.train, run.request.budget)
+        run, refused = self._run, None
+        for number, plan in enumerate(leaner(tuned.plan)):
+            kept_in = run.folder / f"probe-{number}.json"
+            if run.meter.remaining_s() < self.after_s + _LEAST_TRAINING_S and not kept_in.exists():
+                return
+            tuned.plan = plan
+            probe = Probe.parse(kept(kept_in, lambda: self._probed(tuned)), where=str(kept_in))
+            try:
+                tuned.fit_memory(probe, run.train, run.request.budget)
+                break
+            except BudgetError as error:
+                refused = error
+        else:
+            assert refused is not None
+            raise refused
         self._tuned_s = probe.seconds(tuned.tokens(run.train)) / len(run.train)
         self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(run.train)))
-        self._tuned_memory = probe.peak_at(tuned.batch_tokens(run.train))
+        self._tuned_memory = max(probe.peak_at(tuned.batch_tokens(run.train)), probe.resting_memory + tuned.base.mapped)
+
+    def _probed(self, tuned: TunedRung) -> dict[str, Any]:
+        run = self._run
+        few_s = _PROBED_SHARE_OF_TIME * run.meter.remaining_s()
+        rows = few_s / (_TRAINED_OVER_ASKED * self.row_s) if self.row_s else math.inf
+        probe = tuned.probe(run.train, run.folder / "parts" / "probing", run.meter, rows=rows)
+        run.ledger.write("probe", **probe.model_dump())
+        return probe.model_dump()
 
     def require(self, way: Rung, protocol: Protocol) -> None:
         """Raise a BudgetError if there is no time to ask the untouched model; a training's own is in `allowance`.

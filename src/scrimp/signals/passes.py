@@ -16,7 +16,7 @@ from scrimp.examples.batching import micro_batches
 __all__ = ["MICRO_TOKENS", "by_length", "charge", "evaluating", "padded", "positions_of",
            "rows_for_logits"]
 
-MICRO_TOKENS = 4096  #: padded tokens of one forward pass
+MICRO_TOKENS = 2048  #: padded tokens of one forward pass
 _LOGITS = 1 << 26  # elements of the largest [rows, positions, vocabulary] block: 256 MiB in float32
 
 

@@ -108,7 +108,7 @@ def train(
     if not moving:
         raise ModelError("nothing of this model can move", fix="attach an adapter before training")
     with (reproducible(options.seed, next(iter(moving.values())).device),
-          fast_path(model, data, pad_id=pad_id, wanted=options.fast) as slow_because,
+          fast_path(model, data, pad_id=pad_id, wanted=options.fast, meter=meter) as slow_because,
           recomputed(model, wanted=options.recompute)):
         run = _Run(model, data, pad_id, objective, optimizer, schedule, options, Path(folder), meter, ledger, validate,
                    clipping or NormClipping(), slow_because)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from scrimp.core.budget import Budget
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from scrimp.core.budget import Bill, Budget, Meter
 from scrimp.core.errors import BudgetError
 from scrimp.examples.templates import Encoded
-from scrimp.planning.costs import Probe, fits_memory, largest_batch
+from scrimp.planning import costs
+from scrimp.planning.costs import Probe, fits_memory, largest_batch, leaner, probe_training
+from scrimp.tuning.options import TrainOptions, TrainResult
 from scrimp.tuning.plan import TunePlan
-from scrimp.tuning.trainer import TrainOptions
 
-PROBE = Probe(tokens_per_s=50.0, peak_memory=300 << 20, resting_memory=100 << 20, micro_tokens=200)
+PROBE = Probe(tokens_per_s=50.0, resting_memory=80 << 20, fixed_memory=20 << 20, memory_per_token=1 << 20)
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(1, 50), (4, 200), (40, 1000)])
@@ -36,3 +44,52 @@ def test_micro_batches_shrink_until_they_fit_and_no_further_than_makes_sense() -
         fits_memory(PROBE, plan, Budget(memory=120 << 20), longest=50)
     with pytest.raises(BudgetError, match="longest row has 2000 tokens"):
         fits_memory(PROBE, plan, Budget(memory=400 << 20), longest=2000)
+
+
+def test_leaner_plans_come_in_the_order_of_what_they_cost() -> None:
+    plans = list(leaner(TunePlan.parse({"adapter": "full"})))
+    assert [(plan.options.recompute, plan.flat().get("state_bits", 32)) for plan in plans] == [
+        (False, 32), (True, 32), (True, 8)]
+    assert all(plan.options.micro_tokens == plans[0].options.micro_tokens for plan in plans)
+    assert len(list(leaner(TunePlan.parse({"optimizer": "galore", "recompute": True})))) == 1
+
+
+@pytest.mark.parametrize(("adapter", "fixed"), [("lora", 0), ("full", 3)])
+def test_memory_is_parted_into_what_is_fixed_and_what_each_token_takes(
+        adapter: str, fixed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose memory is that of its weights' gradients and moments and of so much a token."""
+    rng = np.random.default_rng(0)
+    model = TunePlan.parse({"adapter": adapter}).attach(tiny())
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    rows = [Encoded(rng.integers(0, 200, length).tolist(), [True] * length) for length in [20] * 12 + [60] * 12]
+    peaks: list[int] = []
+
+    class Counted(Meter):
+        def bill(self) -> Bill:
+            return super().bill().model_copy(update={"peak_memory": peaks[-1]})
+
+        @contextmanager
+        def part(self, *_: object, **__: object) -> Iterator[Meter]:
+            yield Counted()
+
+    def took(self: TunePlan, model: object, data: Sequence[Encoded], **given: object) -> TrainResult:
+        at_once = largest_batch(self.options, data, rows=self.options.batch_size)
+        peaks.append((1 << 30) + fixed * weights + (1 << 16) * at_once)
+        return train(self, model, data, **given)
+
+    train = TunePlan.train
+    monkeypatch.setattr(TunePlan, "train", took)
+    monkeypatch.setattr(costs, "resident_bytes", lambda: 1 << 30)
+    plan = TunePlan.parse({"adapter": adapter, "batch_size": 8, "micro_tokens": 240})
+    probe = probe_training(model, rows, pad_id=0, plan=plan, folder=tmp_path, meter=Counted())
+    assert len(peaks) == 2 and max(peaks) == (1 << 30) + fixed * weights + (1 << 16) * 240
+    assert probe.fixed_memory == pytest.approx(fixed * weights, abs=1 << 16)
+    assert probe.memory_per_token == pytest.approx(1 << 16, rel=0.01)
+    short = probe_training(model, rows, pad_id=0, plan=plan, folder=tmp_path, meter=Counted(), rows=6)
+    assert len(peaks) == 3 and short.fixed_memory == 0 and short.peak_at(120) == pytest.approx(peaks[2], rel=1e-6)
+
+
+def tiny() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                                        num_attention_heads=2, num_key_value_heads=2))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from scrimp.checkpoints.loading import load, resolve
 from scrimp.compute.kernels import Kernels, native
@@ -15,6 +16,7 @@ from scrimp.core.budget import Meter
 from scrimp.core.ledger import Ledger
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable_state
+from scrimp.tuning.fastpath import fast_path
 from scrimp.tuning.plan import TunePlan
 from scrimp.tuning.trainer import TrainResult
 
@@ -67,6 +69,22 @@ def test_what_is_computed_is_billed_and_said(tmp_path: Path, causal_folder: Path
     assert 0 < fast.bill().flops < usual.bill().flops / 2  # of six rows the instruction is computed once
     (started,) = Ledger(tmp_path / "fast" / "ledger.jsonl").read("train started")
     assert started["computed"].startswith("on the fast path, with ")
+
+
+def test_a_body_is_compared_once_and_again_when_it_is_another(causal_folder: Path) -> None:
+    loaded, some = load(resolve(causal_folder)), data("sft")
+    plan, meter = TunePlan.parse({"adapter": "lora", "targets": ["q_proj"]}), Meter()
+    model = plan.attach(loaded.model.float())
+    billed = []
+    for _ in range(2):
+        with fast_path(model, some, pad_id=0, wanted=None, meter=meter) as reason:
+            assert reason is None
+        billed.append(meter.bill().tokens_forward)
+    assert billed[0] == billed[1] == 2 * sum(min(len(row.ids), 144) for row in some[:3])
+    network = model.get_base_model().model.layers[0].mlp
+    network.up_proj = nn.Linear(network.up_proj.in_features, network.up_proj.out_features, bias=False)
+    with fast_path(model, some, pad_id=0, wanted=None, meter=meter):
+        assert meter.bill().tokens_forward == 2 * billed[0]
 
 
 def test_dropout_is_said_to_keep_rows_apart(tmp_path: Path, causal_folder: Path) -> None:
