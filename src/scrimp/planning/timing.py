@@ -41,6 +41,7 @@ _TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is pre
 _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
 _DOUBT = 1.5  # what is foreseen to take that many times what is left is not begun
 _CHEAP_RUNGS_S = 8.0
+_CHEAP_RUNGS_MEMORY = 220 << 20  # bytes that remain of the controls' libraries and compiled products, as measured
 
 
 class Timing:
@@ -145,7 +146,9 @@ class Timing:
             raise refused
         self._tuned_s = probe.seconds(tuned.tokens(run.train)) / len(run.train)
         self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(run.train)))
-        self._tuned_memory = max(probe.peak_at(tuned.batch_tokens(run.train)), probe.resting_memory + tuned.base.mapped)
+        controls = _CHEAP_RUNGS_MEMORY if any(way.kind == "control" for way in self._ways) else 0
+        self._tuned_memory = controls + max(probe.peak_at(tuned.batch_tokens(run.train)),
+                                            probe.resting_memory + tuned.base.mapped)
 
     def _probed(self, tuned: TunedRung) -> dict[str, Any]:
         run = self._run

@@ -39,16 +39,16 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """How often each layer of a Llama was passed."""
-    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+    """How often the attention of each layer of a Llama was computed."""
+    from transformers.models.llama.modeling_llama import LlamaAttention
 
-    found, forward = Counter[int](), LlamaDecoderLayer.forward
+    found, call = Counter[int](), LlamaAttention.__call__
 
     def counted(self: Any, *args: Any, **named: Any) -> Any:
-        found[self.self_attn.layer_idx] += 1
-        return forward(self, *args, **named)
+        found[self.layer_idx] += 1
+        return call(self, *args, **named)
 
-    monkeypatch.setattr(LlamaDecoderLayer, "forward", counted)
+    monkeypatch.setattr(LlamaAttention, "__call__", counted)
     return found
 
 
