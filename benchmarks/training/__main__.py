@@ -1,8 +1,9 @@
 """Compare engines: each workload in one run, a process for each engine, a round of each in turn, medians.
 
-    python -m benchmarks.training [--quick] [--workloads W1,W3] [--threads 1] [--rounds 3] [--out FILE]
+    python -m benchmarks.training [--quick] [--workloads W1,W3] [--engines "scrimp;TRL"] [--threads 1] [--rounds 3]
+                                  [--out FILE]
 
-With a file, the page of the documentation is written too.
+With a file, the page of the documentation is written too. TRL is always among the engines: the others are told over it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.training.engines import ENGINES
 from benchmarks.training.exactness import gradient_error
 from benchmarks.training.page import page
 from benchmarks.training.workloads import WORKLOADS
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-ALL = ("scrimp", "scrimp, usual path", "TRL", "plain PEFT")
+_NO_PAIRS = ("TRL, packed", "plain PEFT")  # cannot do preference
 
 
 class Worker:
@@ -94,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="W1 and W3 against TRL, one JSON object")
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--engines", default=";".join(ENGINES), help="with semicolons")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
@@ -106,7 +109,7 @@ def main() -> None:
                              "max_gradient_error_fp32": gradient_error(), "runs": []}
     for threads in map(int, asked.threads.split(",")):
         for workload in asked.workloads.split(","):
-            engines = [engine for engine in ALL if workload != "W3" or engine != "plain PEFT"]
+            engines = [engine for engine in asked.engines.split(";") if workload != "W3" or engine not in _NO_PAIRS]
             run = {"workload": workload, "what": WORKLOADS[workload][0], "threads": threads,
                    "matmul_peak": matmul_peak(threads),
                    "engines": compare(workload, engines, threads=threads, rounds=asked.rounds)}

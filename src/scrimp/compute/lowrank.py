@@ -59,10 +59,10 @@ class _LowRank(torch.autograd.Function):
             at = part.stop
         for_rows = None
         if ctx.needs_input_grad[0]:
-            for_rows = torch.mm(back, downs)
-            for layer, gradient in zip(ctx.layers, towards, strict=True):
+            for_rows = towards[0] @ ctx.layers[0].base.weight
+            for layer, gradient in zip(ctx.layers[1:], towards[1:], strict=True):
                 for_rows.addmm_(gradient, layer.base.weight)
-            for_rows = for_rows.view(ctx.shape)
+            for_rows = for_rows.addmm_(back, downs).view(ctx.shape)
         return for_rows, None, *moving
 
 
