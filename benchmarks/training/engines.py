@@ -73,7 +73,7 @@ def plain(loaded: Loaded, rows: Sequence[Encoded]) -> Round:
 
 
 def trl(loaded: Loaded, rows: Sequence[Encoded], *, checkpointing: bool = False, packed: bool = False) -> Round:
-    """TRL in bfloat16; unpacked and without activation checkpointing, which is its fastest here, unless told otherwise."""
+    """TRL in bfloat16; unless told otherwise unpacked and without activation checkpointing, its fastest here."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import TrainerCallback
