@@ -1,7 +1,7 @@
 """Compare engines: each workload in one run, a process for each engine, a round of each in turn, medians.
 
     python -m benchmarks.training [--quick] [--workloads W1,W3] [--engines "scrimp;TRL"] [--threads 1] [--rounds 3]
-                                  [--out FILE]
+                                  [--curves] [--out FILE]
 
 With a file, the page of the documentation is written too. TRL is always among the engines: the others are told over it.
 """
@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.training.curves import curves
 from benchmarks.training.engines import ENGINES
 from benchmarks.training.exactness import gradient_error
 from benchmarks.training.page import page
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--engines", default=";".join(ENGINES), help="with semicolons")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--curves", action="store_true", help="also train 300 steps on both paths")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     if asked.quick:
@@ -115,6 +117,8 @@ def main() -> None:
                    "engines": compare(workload, engines, threads=threads, rounds=asked.rounds)}
             found["runs"].append(run)
             print("\n".join(_lines(run)), flush=True)
+    if asked.curves:
+        found["curves"] = curves()
     if asked.out:
         asked.out.write_text(json.dumps(found, indent=1) + "\n")
         PAGE.write_text(page(found))

@@ -14,7 +14,7 @@ from scrimp.core.assets import obtain
 from scrimp.examples.datasets import DATASETS
 from scrimp.examples.templates import Encoded
 
-__all__ = ["WORKLOADS", "needed_flops", "rows"]
+__all__ = ["WORKLOADS", "needed_flops", "rows", "tokens_of_posts"]
 
 #: what each is, and how many of its rows are in one step
 WORKLOADS = {"W1": ("few-shot: an instruction of 150 tokens before every input of 20 to 80, an answer of 5", 8),
@@ -25,7 +25,7 @@ WORKLOADS = {"W1": ("few-shot: an instruction of 150 tokens before every input o
 
 def rows(workload: str, tokenizer: Any, seed: int = 0) -> list[Encoded]:
     """The rows of one step."""
-    rng, stream = np.random.default_rng(seed), _tokens(tokenizer)
+    rng, stream = np.random.default_rng(seed), tokens_of_posts(tokenizer)
 
     def take(least: int, most: int | None = None) -> list[int]:
         return list(itertools.islice(stream, least if most is None else int(rng.integers(least, most + 1))))
@@ -62,7 +62,7 @@ def _answered(prompt: list[int], answer: list[int], number: int) -> Encoded:
     return Encoded(prompt + answer, [False] * len(prompt) + [True] * len(answer), row=number)
 
 
-def _tokens(tokenizer: Any) -> Iterator[int]:
+def tokens_of_posts(tokenizer: Any) -> Iterator[int]:
     """The tokens of newsgroup posts, one after another."""
     posts, _ = DATASETS["20newsgroups"].load(obtain("20newsgroups"))
     for text, _ in posts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.training.curves import curves
 from benchmarks.training.exactness import gradient_error
 from benchmarks.training.page import page
 from benchmarks.training.workloads import WORKLOADS, needed_flops, rows
@@ -46,8 +47,19 @@ def test_the_page_shows_what_was_measured() -> None:
     engine = {"tokens_per_s": 400.0, "flops_per_s": 5e10, "peak_over_rest": 1 << 29, "seconds": [1.0]}
     run = {"workload": "W1", "what": "few-shot", "threads": 2, "matmul_peak": 1e11,
            "engines": {"scrimp": engine, "TRL": {**engine, "tokens_per_s": 100.0, "peak_over_rest": 1 << 31}}}
-    told = page({"versions": {"torch": "2"}, "max_gradient_error_fp32": 1e-6, "runs": [run]})
+    both = {"steps": 300, "runs": {"fast": {"held_out": 3.25, "seconds": 61.0}},
+            "mean_difference_from_usual": {"fast": 0.004}}
+    told = page({"versions": {"torch": "2"}, "max_gradient_error_fp32": 1e-6, "runs": [run], "curves": both})
     assert "| scrimp | 400 | 4.0 x | 50% | 512 MiB | 0.25 |" in told and "W1, 2 threads" in told
+    assert "300 steps" in told and "| fast | 3.2500 | 0.0040 | 61 |" in told
+
+
+def test_both_paths_are_one_training() -> None:
+    found = curves(steps=3)
+    assert [run["computed"].startswith("on the fast path") for run in found["runs"].values()] == [True, False, False]
+    assert 0 < found["mean_difference_from_usual"]["fast"] < 0.02  # the sums are rounded differently
+    held_out = [run["held_out"] for run in found["runs"].values()]
+    assert max(held_out) - min(held_out) < 0.01
 
 
 def test_gradients_are_those_of_padded_batches() -> None:

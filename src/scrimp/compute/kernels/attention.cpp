@@ -159,7 +159,9 @@ template <class T, class Cell = typename Held<T>::Cell>
 void lay_along(const T* from, Int stride, Int group, Int group_stride, Int lines, Int padded, Int width, Cell* into) {
   constexpr Int depth = Held<T>::kDepth;
   const std::vector<T> nothing(width);
-  const auto line = [&](Int r) { return r < lines ? from + r / group * stride + r % group * group_stride : &nothing[0]; };
+  const auto line = [&](Int r) {
+    return r < lines ? from + r / group * stride + r % group * group_stride : nothing.data();
+  };
   for (Int r = 0; r < padded; r += depth) {
     const T *first = line(r), *last = line(r + depth - 1);
     Cell* to = into + r * width;
@@ -185,7 +187,8 @@ template <class T, class Cell>
 void turn(const T* from, Int tokens, Int width, Cell* into) {
   for (Int first = 0; first < tokens; first += 64)
     for (Int d = 0; d < width; ++d)
-      for (Int t = first; t < std::min(first + 64, tokens); ++t) into[d * (tokens + 1) + t] = cell<Cell>(from[t * width + d]);
+      for (Int t = first; t < std::min(first + 64, tokens); ++t)
+        into[d * (tokens + 1) + t] = cell<Cell>(from[t * width + d]);
 }
 
 // Scores [keys, lines] of a block, keys that are not seen at minus infinity; returns the keys, padded to the depth.
@@ -255,7 +258,8 @@ void attention(const T* q, const T* k, const T* v, T* out, float* normaliser, Fo
       const Int lines = (forest.blocks[2 * block + 1] - start) * group, padded = up_to(kLanes, lines);
       const Int first = (h * tokens + start) * group;
       lay_across(q + first * width, width, 1, 0, lines, padded, width, room.queries.data());
-      const Int keys = score(forest, shape, block, as_cells(k + h * tokens * width, tokens * width, held), padded, room);
+      const Cell* keys_of = as_cells(k + h * tokens * width, tokens * width, held);
+      const Int keys = score(forest, shape, block, keys_of, padded, room);
       float *most = room.most.data(), *sum = room.sum.data(), *scores = room.scores.data();
       Cell* likely_of = room.likely.data();
       std::fill_n(most, padded, -INFINITY), std::fill_n(sum, padded, 0.0f);
@@ -280,8 +284,8 @@ void attention(const T* q, const T* k, const T* v, T* out, float* normaliser, Fo
 }
 
 template <class T>
-void attention_backward(const T* told, const T* q, const T* k, const T* v, const T* read, const float* normaliser, T* dq,
-                        T* dk, T* dv, Forest forest, Shape shape, int threads) {
+void attention_backward(const T* told, const T* q, const T* k, const T* v, const T* read, const float* normaliser,
+                        T* dq, T* dk, T* dv, Forest forest, Shape shape, int threads) {
   using Cell = typename Held<T>::Cell;
   constexpr Int depth = Held<T>::kDepth;
   const auto [tokens, heads, group, width] = shape;
@@ -329,7 +333,8 @@ void attention_backward(const T* told, const T* q, const T* k, const T* v, const
       const Int from = forest.first_range[block], to = forest.first_range[block + 1];
       for (Int i = from, at = 0; i < to; at += up_to(depth, forest.ranges[2 * i + 1] - forest.ranges[2 * i]), ++i) {
         const Int begin = forest.ranges[2 * i], count = forest.ranges[2 * i + 1] - begin;
-        product(values + begin * width, width, count, told_across, padded / kLanes, towards + at * padded, padded, false);
+        float* into = towards + at * padded;
+        product(values + begin * width, width, count, told_across, padded / kLanes, into, padded, false);
         std::fill(towards + (at + count) * padded, towards + (at + up_to(depth, count)) * padded, 0.0f);
       }
       for (Int key = 0; key < keys; ++key)

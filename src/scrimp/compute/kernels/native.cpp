@@ -26,8 +26,8 @@ void rotated(const T* x, const float* cosines, const float* sines, T* out, Int t
 }
 
 template <class T>
-void rotated_back(const T* gradient, const float* cosines, const float* sines, T* out, Int tokens, Int groups, Int group,
-                  Int width, float scale, int threads) {
+void rotated_back(const T* gradient, const float* cosines, const float* sines, T* out, Int tokens, Int groups,
+                  Int group, Int width, float scale, int threads) {
   const Int half = width / 2, heads = groups * group;
 #pragma omp parallel for num_threads(threads)
   for (Int t = 0; t < tokens; ++t) {
