@@ -15,6 +15,7 @@ from scrimp.evaluation import tasks
 from scrimp.evaluation.outcome import Outcome
 from scrimp.examples.formats import read
 from scrimp.planning import timing
+from scrimp.planning.costs import Probe
 from scrimp.planning.protocol import held_out
 from scrimp.planning.rungs import Base, TunedRung, UntouchedRung
 from scrimp.reports import terminal
@@ -189,6 +190,20 @@ def test_a_budget_too_short_skips_with_the_reason_and_is_kept(fit):
 def test_memory_that_the_model_alone_exceeds_is_told_before(fit):
     with pytest.raises(BudgetError, match="MiB of memory, declared are 100 MiB"):
         fit(labelled(20), budget={"memory": "100MiB"})
+
+
+def test_a_training_that_memory_does_not_hold_is_made_leaner(fit, monkeypatch):
+    looks = []
+
+    def probed(rung, train, folder, meter, *, rows):
+        looks.append(rung.plan.options.recompute)
+        fixed = 0 if rung.plan.options.recompute else 8 << 30
+        return Probe(tokens_per_s=1e4, resting_memory=1 << 28, fixed_memory=fixed, memory_per_token=1.0)
+
+    monkeypatch.setattr(TunedRung, "probe", probed)
+    outcome = fit(labelled(20), rungs="lora", budget={"time": "10m", "memory": "6GiB"})
+    (lora,) = outcome.rungs
+    assert looks == [False, True] and lora.chosen["recompute"] is True and lora.skipped is None
 
 
 def test_more_disk_than_declared_is_told(fit):
