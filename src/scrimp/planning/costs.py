@@ -69,6 +69,7 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     def tried(portion: Sequence[Encoded], steps: int) -> tuple[TrainResult, Bill, int]:
         size = len(portion) // steps
         few = _with(plan, steps=steps, batch_size=size, patience=None)
+        shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
         with meter.part() as part:
             result = few.train(model, portion, pad_id=pad_id, folder=folder, meter=part)
             bill = part.bill()
