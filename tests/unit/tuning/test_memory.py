@@ -10,8 +10,8 @@ from scrimp.tuning import memory
 from scrimp.tuning.memory import Tidy
 
 
-@pytest.mark.parametrize(("resident", "trims"), [((100, 100, 104), 0), ((100, 106, 100), 1), ((100, 90, 130, 130), 2)])
-def test_memory_is_handed_back_when_a_turn_leaves_a_twentieth_more_than_the_first(
+@pytest.mark.parametrize(("resident", "trims"), [((100, 100, 109), 0), ((100, 111, 100), 1), ((100, 90, 130, 130), 2)])
+def test_memory_is_handed_back_when_a_turn_leaves_a_tenth_more_than_the_first(
         resident: tuple[int, ...], trims: int, monkeypatch: pytest.MonkeyPatch) -> None:
     now, done = iter(resident), []
     monkeypatch.setattr(memory, "resident_bytes", lambda: next(now))
