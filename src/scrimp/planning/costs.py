@@ -123,7 +123,8 @@ def fits_memory(probe: Probe, plan: TunePlan, budget: Budget, *, longest: int) -
     """
     if budget.memory is None:
         return plan
-    micro, least = plan.options.micro_tokens, max(_LEAST_MICRO, longest)
+    micro = plan.options.micro_tokens
+    least = micro if plan.options.step_in_backward else max(_LEAST_MICRO, longest)  # such a step is one part
     while micro > least and probe.peak_at(micro) > _MARGIN * budget.memory:
         micro = max(micro // 2, least)
     if (needed := probe.peak_at(max(micro, longest))) > budget.memory:

@@ -46,6 +46,13 @@ def test_micro_batches_shrink_until_they_fit_and_no_further_than_makes_sense() -
         fits_memory(PROBE, plan, Budget(memory=400 << 20), longest=2000)
 
 
+def test_a_step_within_the_backward_pass_is_not_cut() -> None:
+    plan = TunePlan.parse({"micro_tokens": 256, "step_in_backward": True, "clip": None})
+    assert fits_memory(PROBE, plan, Budget(memory=400 << 20), longest=50).options.micro_tokens == 256
+    with pytest.raises(BudgetError, match="needs about 356 MiB"):
+        fits_memory(PROBE, plan, Budget(memory=300 << 20), longest=50)
+
+
 def test_leaner_plans_come_in_the_order_of_what_they_cost() -> None:
     plans = list(leaner(TunePlan.parse({"adapter": "full"})))
     assert [(plan.options.recompute, plan.flat().get("state_bits", 32)) for plan in plans] == [
