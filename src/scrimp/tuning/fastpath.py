@@ -22,7 +22,7 @@ from scrimp.tuning.work import Work
 __all__ = ["fast_path"]
 
 _PROBED, _PROBED_TOKENS = 3, 144  # rows, and tokens of each: more than one block of queries
-_AGREED: WeakKeyDictionary[nn.Module, tuple[int, ...]] = WeakKeyDictionary()  # of what modules each was made
+_AGREED: WeakKeyDictionary[nn.Module, tuple[Any, ...]] = WeakKeyDictionary()  # in what precision, of what modules
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # of the states' length
 
 
@@ -32,7 +32,7 @@ def fast_path(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, wanted:
     """Puts the decoder in ``model`` on the fast path within the block; gives the reason why not, if it is not.
 
     The first rows' states are computed both ways: where they differ by more than rounding, the usual path is kept. A
-    body that agreed once, and is made of the same modules, is not asked again.
+    body that agreed once, and is made of the same modules in the same precision, is not asked again.
 
     Args:
         model: with an adapter attached.
@@ -45,7 +45,7 @@ def fast_path(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, wanted:
         yield reason
         return
     body, _ = decoder_and_head(model)
-    made_of = tuple(map(id, body.modules()))
+    made_of = (compute_dtype(model), *map(id, body.modules()))
     usual = _states(model, body, data, pad_id, meter) if _AGREED.get(body) != made_of else None
     with packed(body) as reason:
         if reason is None and usual is not None:

@@ -81,10 +81,13 @@ def test_a_body_is_compared_once_and_again_when_it_is_another(causal_folder: Pat
             assert reason is None
         billed.append(meter.bill().tokens_forward)
     assert billed[0] == billed[1] == 2 * sum(min(len(row.ids), 144) for row in some[:3])
+    model.compute_dtype = torch.bfloat16
+    with fast_path(model, some, pad_id=0, wanted=None, meter=meter):
+        assert meter.bill().tokens_forward == 2 * billed[0]
     network = model.get_base_model().model.layers[0].mlp
     network.up_proj = nn.Linear(network.up_proj.in_features, network.up_proj.out_features, bias=False)
     with fast_path(model, some, pad_id=0, wanted=None, meter=meter):
-        assert meter.bill().tokens_forward == 2 * billed[0]
+        assert meter.bill().tokens_forward == 3 * billed[0]
 
 
 def test_dropout_is_said_to_keep_rows_apart(tmp_path: Path, causal_folder: Path) -> None:
