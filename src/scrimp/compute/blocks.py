@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +27,7 @@ class Block:
     seen: tuple[tuple[int, int], ...]
 
 
-class Blocks(Sequence[Block]):
+class Blocks:
     """The blocks of a forest.
 
     Args:
@@ -42,8 +42,8 @@ class Blocks(Sequence[Block]):
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def __getitem__(self, at):  # type: ignore[no-untyped-def]
-        return self._blocks[at]
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self._blocks)
 
     @cached_property
     def until(self) -> torch.Tensor:
