@@ -26,7 +26,8 @@ def page(found: dict[str, Any]) -> str:
     for run in found["runs"]:
         threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
         parts.append(f"## {run['workload']}, {threads}\n\n{run['what'].capitalize()}. "
-                     f"Roof: {run['matmul_peak'] / 1e9:.0f} GFLOP/s.")
+                     f"Roof: {run['matmul_peak'] / 1e9:.0f} GFLOP/s. Steps timed of each engine: "
+                     f"{len(run['engines']['TRL']['seconds'])}.")
         parts.append("\n".join(_table(run)))
     if "curves" in found:
         parts.append(_curves(found["curves"]))

@@ -51,6 +51,7 @@ def test_the_page_shows_what_was_measured() -> None:
             "mean_difference_from_usual": {"fast": 0.004}}
     told = page({"versions": {"torch": "2"}, "max_gradient_error_fp32": 1e-6, "runs": [run], "curves": both})
     assert "| scrimp | 400 | 4.0 x | 50% | 512 MiB | 0.25 |" in told and "W1, 2 threads" in told
+    assert "Steps timed of each engine: 1." in told
     assert "300 steps" in told and "| fast | 3.2500 | 0.0040 | 61 |" in told
 
 
