@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,9 @@ import torch
 from torch import nn
 
 from scrimp.checkpoints.heads import PooledClassifier
+from scrimp.core import interrupts
 from scrimp.core.budget import Meter
+from scrimp.core.errors import Stopped
 from scrimp.core.registry import build
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.trainer import TrainOptions, TrainResult, train
@@ -82,5 +87,31 @@ def fit(tmp_path: Path):
             schedule=build("schedule", schedule) if isinstance(schedule, str) else schedule,
             clipping=build("clipping", clipping, {"clip": clip}), validate=validate,
             options=TrainOptions.parse({"batch_size": 4, "steps": 6, **options}))
+
+    return run
+
+
+@pytest.fixture
+def stopped_and_continued(fit, tmp_path: Path):
+    """Two ways to the end of one run: unbroken, and stopped by a person after its fourth step and called again."""
+
+    def run(fresh: Callable[[], nn.Module], data: list[Encoded], *,
+            ledger=None) -> tuple[nn.Module, nn.Module, TrainResult]:
+        unbroken, broken, continued = (fresh() for _ in range(3))
+        calls: list[int] = []
+
+        def stopping() -> float:
+            calls.append(1)
+            if len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return 1.0 / len(calls)
+
+        falling = iter([1, 1 / 2, 1 / 3, 1 / 4]).__next__
+        fit(unbroken, data, folder=tmp_path / "unbroken", validate=falling, validate_every=2)
+        with interrupts.graceful(), pytest.raises(Stopped, match="step 4 of 6"):
+            fit(broken, data, validate=stopping, validate_every=2, ledger=ledger)
+        result = fit(continued, data, validate=stopping, validate_every=2, ledger=ledger)
+        assert len(calls) == 4
+        return unbroken, continued, result
 
     return run

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scrimp.core import interrupts
-from scrimp.core.errors import Stopped, WorkspaceError
+from scrimp.core.errors import WorkspaceError
 from scrimp.core.ledger import Ledger
 from scrimp.tuning.adapters import trainable_state
 from scrimp.tuning.snapshots import Snapshot, Snapshots, optimizer_state
@@ -36,24 +35,12 @@ def test_sigkill_in_a_step_and_while_saving(causal_folder, tmp_path, dropout, to
     assert all(name.isdecimal() for name in left)
 
 
-def test_ctrl_c_saves_and_the_same_call_goes_on(lora, data, fit, tmp_path):
-    unbroken, broken, continued = lora(dropout=0.1), lora(dropout=0.1), lora(dropout=0.1)
-    ledger, calls = Ledger(tmp_path / "ledger.jsonl"), []
-
-    def stopping():
-        calls.append(1)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return 1.0 / len(calls)
-
-    falling = iter([1, 1 / 2, 1 / 3, 1 / 4]).__next__
-    fit(unbroken, data, folder=tmp_path / "unbroken", validate=falling, validate_every=2)
-    with interrupts.graceful(), pytest.raises(Stopped, match="step 4 of 6"):
-        fit(broken, data, validate=stopping, validate_every=2, ledger=ledger)
-    result = fit(continued, data, validate=stopping, validate_every=2, ledger=ledger)
+def test_ctrl_c_saves_and_the_same_call_goes_on(lora, data, stopped_and_continued, tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    unbroken, continued, result = stopped_and_continued(lambda: lora(dropout=0.1), data, ledger=ledger)
     assert same(trainable_state(continued), trainable_state(unbroken))
     assert [e["step"] for e in ledger.read("train continued")] == [4]
-    assert (result.steps, result.stopped_by, len(result.curve), len(calls)) == (6, "plan", 6, 4)
+    assert (result.steps, result.stopped_by, len(result.curve)) == (6, "plan", 6)
 
 
 def test_a_finished_run_is_not_run_again(lora, data, fit):

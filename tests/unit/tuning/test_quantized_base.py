@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import weakref
 from contextlib import nullcontext
 
@@ -14,9 +12,7 @@ from unit.tuning.conftest import examples
 
 from scrimp.checkpoints.quantized import NF4Linear
 from scrimp.compute.decoder import packed
-from scrimp.core import interrupts
 from scrimp.core.budget import Meter
-from scrimp.core.errors import Stopped
 from scrimp.core.registry import build
 from scrimp.examples.batching import collate
 from scrimp.tuning.adapters import trainable, trainable_state
@@ -90,21 +86,8 @@ def test_nothing_unpacked_is_kept_for_the_backward_pass(lora, monkeypatch: pytes
     assert len(seen) > 14
 
 
-def test_a_broken_run_goes_on_to_the_same_bits(lora, data, fit, tmp_path) -> None:
-    unbroken, broken, continued = (lora(base_bits=4, dropout=0.1) for _ in range(3))
-    calls: list[int] = []
-
-    def stopping() -> float:
-        calls.append(1)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return 1.0 / len(calls)
-
-    falling = iter([1, 1 / 2, 1 / 3, 1 / 4]).__next__
-    fit(unbroken, data, folder=tmp_path / "unbroken", validate=falling, validate_every=2)
-    with interrupts.graceful(), pytest.raises(Stopped, match="step 4 of 6"):
-        fit(broken, data, validate=stopping, validate_every=2)
-    fit(continued, data, validate=stopping, validate_every=2)
+def test_a_broken_run_goes_on_to_the_same_bits(lora, data, stopped_and_continued) -> None:
+    unbroken, continued, _ = stopped_and_continued(lambda: lora(base_bits=4, dropout=0.1), data)
     one, other = trainable_state(continued), trainable_state(unbroken)
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
