@@ -133,21 +133,25 @@ class Timing:
         for number, plan in enumerate(leaner(tuned.plan)):
             kept_in = run.folder / f"probe-{number}.json"
             if run.meter.remaining_s() < self.after_s + _LEAST_TRAINING_S and not kept_in.exists():
-                return
+                break
             tuned.plan = plan
             probe = Probe.parse(kept(kept_in, lambda: self._probed(tuned)), where=str(kept_in))
             try:
                 tuned.fit_memory(probe, run.train, run.request.budget)
-                break
             except BudgetError as error:
                 refused = error
-        else:
-            assert refused is not None
+            else:
+                self._saw(tuned, probe)
+                return
+        if refused is not None:
             raise refused
-        self._tuned_s = probe.seconds(tuned.tokens(run.train)) / len(run.train)
-        self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(run.train)))
+
+    def _saw(self, tuned: TunedRung, probe: Probe) -> None:
+        train = self._run.train
+        self._tuned_s = probe.seconds(tuned.tokens(train)) / len(train)
+        self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(train)))
         controls = _CHEAP_RUNGS_MEMORY if any(way.kind == "control" for way in self._ways) else 0
-        self._tuned_memory = controls + max(probe.peak_at(tuned.batch_tokens(run.train)),
+        self._tuned_memory = controls + max(probe.peak_at(tuned.batch_tokens(train)),
                                             probe.resting_memory + tuned.base.mapped)
 
     def _probed(self, tuned: TunedRung) -> dict[str, Any]:

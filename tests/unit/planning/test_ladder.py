@@ -206,6 +206,16 @@ def test_a_training_that_memory_does_not_hold_is_made_leaner(fit, monkeypatch):
     assert looks == [False, True] and lora.chosen["recompute"] is True and lora.skipped is None
 
 
+def test_what_memory_does_not_hold_is_not_begun_where_there_is_no_time_to_make_it_leaner(fit, monkeypatch):
+    def probed(rung, train, folder, meter, *, rows):
+        monkeypatch.setattr(timing, "_LEAST_TRAINING_S", 1e9)
+        return Probe(tokens_per_s=1e4, resting_memory=1 << 28, fixed_memory=8 << 30, memory_per_token=1.0)
+
+    monkeypatch.setattr(TunedRung, "probe", probed)
+    with pytest.raises(BudgetError, match="training needs about"):
+        fit(labelled(20), rungs="lora", budget={"time": "10m", "memory": "6GiB"})
+
+
 def test_more_disk_than_declared_is_told(fit):
     with pytest.raises(BudgetError, match="bytes after the rung 'word-counts', declared are 10"):
         fit(labelled(20), budget={"disk": 10})
