@@ -7,6 +7,7 @@ they would have one by one.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -110,9 +111,10 @@ def _split(rows: list[np.ndarray], alike: list[int], first: int, last: int, dept
 
 def in_portions(rows: Sequence[np.ndarray], sizes: Sequence[int], tokens: int, *,
                 shared: bool = True) -> list[list[int]]:
-    """Rows in portions whose forests have about ``tokens`` tokens at most; a row larger than that stands alone.
+    """Rows in as few portions as forests of about ``tokens`` tokens at most allow, and these as even as may be.
 
-    Rows that begin alike come into one portion; the largest portion comes first, since it needs most memory.
+    A row that is larger stands alone. Rows that begin alike come into one portion; the largest portion comes first,
+    since it needs most memory.
 
     Args:
         rows: int64 [length] each.
@@ -121,13 +123,19 @@ def in_portions(rows: Sequence[np.ndarray], sizes: Sequence[int], tokens: int, *
         shared: whether what rows begin with in common is computed once.
     """
     order = _alphabetical(rows) if shared else sorted(range(len(rows)), key=lambda i: (-sizes[i], i))
+    alike = [0, *(_common(rows[a], rows[b]) if shared else 0 for a, b in pairwise(order))]
+    ordered = [(i, sizes[i], common) for i, common in zip(order, alike, strict=True)]
+    fewest = len(_filled(ordered, tokens))
+    most = bisect_left(range(tokens), True, key=lambda limit: len(_filled(ordered, limit)) <= fewest)
+    return [members for _, members in sorted(_filled(ordered, most), key=lambda portion: -portion[0])]
+
+
+def _filled(rows: Sequence[tuple[int, int, int]], tokens: int) -> list[tuple[int, list[int]]]:
+    """Sizes and rows of portions filled one after the other, of (row, its size, what it shares with the one before)."""
     portions: list[tuple[int, list[int]]] = []
-    for i in order:
-        if portions:
-            size, members = portions[-1]
-            more = sizes[i] - (_common(rows[members[-1]], rows[i]) if shared else 0)
-            if size + more <= tokens:
-                portions[-1] = size + more, [*members, i]
-                continue
-        portions.append((sizes[i], [i]))
-    return [members for _, members in sorted(portions, key=lambda portion: -portion[0])]
+    for i, size, common in rows:
+        if portions and portions[-1][0] + size - common <= tokens:
+            portions[-1] = portions[-1][0] + size - common, [*portions[-1][1], i]
+        else:
+            portions.append((size, [i]))
+    return portions

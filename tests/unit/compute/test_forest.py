@@ -63,6 +63,13 @@ def test_rows_that_begin_alike_are_computed_together() -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
+def test_portions_are_as_few_as_fit_and_then_even(shared: bool) -> None:
+    rows = [np.arange(100) + 1000 * n for n in range(6)]
+    portions = in_portions(rows, [len(row) for row in rows], 500, shared=shared)
+    assert [len(portion) for portion in portions] == [3, 3]
+
+
+@pytest.mark.parametrize("shared", [True, False])
 def test_the_largest_portion_comes_first(shared: bool) -> None:
     rows = [np.arange(n) + 1000 * n for n in (5, 90, 30, 60)]
     portions = in_portions(rows, [len(row) for row in rows], 64, shared=shared)
