@@ -33,7 +33,7 @@ test: $(VENV)/installed-test  ## the whole suite
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/installed-bench  ## training beside TRL and a plain PEFT loop, all workloads
-	$(BIN)/python -W ignore -m benchmarks.training --curves --out benchmarks/training/results.json
+	$(BIN)/python -W ignore -m benchmarks.training --both-paths --out benchmarks/training/results.json
 
 bench-quick: $(VENV)/installed-bench  ## the same on two workloads, in a few minutes: one JSON object
 	@$(BIN)/python -W ignore -m benchmarks.training --quick

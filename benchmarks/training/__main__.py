@@ -1,9 +1,10 @@
 """Compare engines: each workload in one run, a process for each engine, a round of each in turn, medians.
 
     python -m benchmarks.training [--quick] [--workloads W1,W3] [--engines "scrimp;TRL"] [--threads 1] [--rounds 3]
-                                  [--curves] [--out FILE]
+                                  [--both-paths] [--out FILE]
 
-With a file, the page of the documentation is written too. TRL is always among the engines: the others are told over it.
+With a file, the page of the documentation is written too, and a benchmark that was stopped goes on where it was. TRL is
+always among the engines: the others are told over it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from benchmarks.training.curves import curves
 from benchmarks.training.engines import ENGINES
 from benchmarks.training.exactness import gradient_error
 from benchmarks.training.page import page
+from benchmarks.training.quality import quality
 from benchmarks.training.workloads import WORKLOADS
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -100,28 +102,59 @@ def main() -> None:
     parser.add_argument("--engines", default=";".join(ENGINES), help="with semicolons")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--curves", action="store_true", help="also train 300 steps on both paths")
+    parser.add_argument("--both-paths", action="store_true", help="also whether both paths are one training")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     if asked.quick:
         print(json.dumps(quick()))
         return
-    found: dict[str, Any] = {"machine": {"processor": platform.processor(), "python": platform.python_version()},
-                             "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
-                             "max_gradient_error_fp32": gradient_error(), "runs": []}
+    report = Report(asked.out)
+    report.part("max_gradient_error_fp32", gradient_error)
     for threads in map(int, asked.threads.split(",")):
         for workload in asked.workloads.split(","):
             engines = [engine for engine in asked.engines.split(";") if workload != "W3" or engine not in _NO_PAIRS]
-            run = {"workload": workload, "what": WORKLOADS[workload][0], "threads": threads,
-                   "matmul_peak": matmul_peak(threads),
-                   "engines": compare(workload, engines, threads=threads, rounds=asked.rounds)}
-            found["runs"].append(run)
+            run = report.run(workload, threads, lambda: compare(workload, engines, threads=threads,  # noqa: B023
+                                                                rounds=asked.rounds))
             print("\n".join(_lines(run)), flush=True)
-    if asked.curves:
-        found["curves"] = curves()
-    if asked.out:
-        asked.out.write_text(json.dumps(found, indent=1) + "\n")
-        PAGE.write_text(page(found))
+    if asked.both_paths:
+        report.part("curves", curves)
+        report.part("quality", quality)
+    report.close()
+
+
+class Report:
+    """What was measured so far, kept beside the file that it becomes: a benchmark that was stopped goes on from it."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._begun = file and file.with_suffix(".begun.json")
+        here: dict[str, Any] = {"machine": {"processor": platform.processor(), "python": platform.python_version()},
+                                "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")}}
+        before = json.loads(self._begun.read_text()) if self._begun and self._begun.exists() else {}
+        self.found = before if before.items() >= here.items() else {**here, "runs": []}
+
+    def part(self, name: str, measure: Callable[[], Any]) -> None:
+        if name not in self.found:
+            self.found[name] = measure()
+            self._keep()
+
+    def run(self, workload: str, threads: int, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        known = [run for run in self.found["runs"] if (run["workload"], run["threads"]) == (workload, threads)]
+        if not known:
+            known = [{"workload": workload, "what": WORKLOADS[workload][0], "threads": threads,
+                      "matmul_peak": matmul_peak(threads), "engines": measure()}]
+            self.found["runs"] += known
+            self._keep()
+        return known[0]
+
+    def close(self) -> None:
+        if self._file and self._begun:
+            self._begun.replace(self._file)
+            PAGE.write_text(page(self.found))
+
+    def _keep(self) -> None:
+        if self._begun:
+            self._begun.write_text(json.dumps(self.found, indent=1) + "\n")
 
 
 def quick() -> dict[str, float]:

@@ -31,6 +31,8 @@ def page(found: dict[str, Any]) -> str:
         parts.append("\n".join(_table(run)))
     if "curves" in found:
         parts.append(_curves(found["curves"]))
+    if "quality" in found:
+        parts.append(_quality(found["quality"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -42,6 +44,17 @@ def _curves(found: dict[str, Any]) -> str:
     return (f"## One training on both paths\n\n{found['steps']} steps on posts of up to 48 tokens, four a step, the "
             "same rows in the same order. How far rounding alone carries a training is shown by the usual path with "
             "micro-batches of another size.\n\n" + "\n".join(rows))
+
+
+def _quality(found: dict[str, Any]) -> str:
+    rows = ["| task | metric | test rows | fast path, by seed | usual path, by seed | fast over usual, 95 % |",
+            "|---|---|--:|---|---|---|"]
+    for one in found.values():
+        fast, usual = (", ".join(f"{value:.3f}" for value in one[path]) for path in ("fast", "usual"))
+        ahead = one["ahead"]
+        rows.append(f"| {one['what']} | {one['metric']} | {one['tested']} | {fast} | {usual} "
+                    f"| {ahead['value']:+.3f} ({ahead['low']:+.3f} to {ahead['high']:+.3f}) |")
+    return "## What both paths tune\n\nThe difference is paired by test row.\n\n" + "\n".join(rows)
 
 
 def _table(run: dict[str, Any]) -> list[str]:

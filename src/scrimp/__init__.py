@@ -31,9 +31,10 @@ if TYPE_CHECKING:
         tune,
     )
 
-# oneDNN keeps what it compiles for each shape of a product, by default for 1024 of them: 300 MiB and more where lengths
-# change from batch to batch. It reads this when it is first used.
+# oneDNN keeps what it compiles for each shape of a product, and torch's layer over it what it prepares, by default for
+# 1024 shapes each: hundreds of MiB where lengths change from batch to batch. Both read this when they are first used.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outcome",
               "ScrimpError": "scrimp.core.errors"}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from benchmarks.training import __main__ as bench
 from benchmarks.training.curves import curves
 from benchmarks.training.exactness import gradient_error
 from benchmarks.training.page import page
+from benchmarks.training.quality import quality
 from benchmarks.training.workloads import WORKLOADS, needed_flops, rows
 from scrimp.checkpoints.loading import load, resolve
 from scrimp.compute.forest import Forest
@@ -49,10 +54,37 @@ def test_the_page_shows_what_was_measured() -> None:
            "engines": {"scrimp": engine, "TRL": {**engine, "tokens_per_s": 100.0, "peak_over_rest": 1 << 31}}}
     both = {"steps": 300, "runs": {"fast": {"held_out": 3.25, "seconds": 61.0}},
             "mean_difference_from_usual": {"fast": 0.004}}
-    told = page({"versions": {"torch": "2"}, "max_gradient_error_fp32": 1e-6, "runs": [run], "curves": both})
+    tuned = {"sums": {"what": "adding", "metric": "exact_match", "tested": 300, "fast": [0.5, 0.75],
+                      "usual": [0.5, 0.7], "ahead": {"value": 0.025, "low": -0.01, "high": 0.06}}}
+    told = page({"versions": {"torch": "2"}, "max_gradient_error_fp32": 1e-6, "runs": [run], "curves": both,
+                 "quality": tuned})
     assert "| scrimp | 400 | 4.0 x | 50% | 512 MiB | 0.25 |" in told and "W1, 2 threads" in told
     assert "Steps timed of each engine: 1." in told
     assert "300 steps" in told and "| fast | 3.2500 | 0.0040 | 61 |" in told
+    assert "| adding | exact_match | 300 | 0.500, 0.750 | 0.500, 0.700 | +0.025 (-0.010 to +0.060) |" in told
+
+
+def test_a_benchmark_that_was_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(bench, "matmul_peak", lambda threads: 1e11)
+    engine = {"tokens_per_s": 400.0, "flops_per_s": 5e10, "peak_over_rest": 1 << 29, "seconds": [1.0]}
+    file, measured = tmp_path / "results.json", list[str]()
+
+    def measure() -> dict[str, object]:
+        measured.append("")
+        return {"TRL": engine}
+
+    stopped = bench.Report(file)
+    stopped.part("max_gradient_error_fp32", lambda: 1e-6)
+    stopped.run("W1", 1, measure)
+    going_on = bench.Report(file)
+    going_on.part("max_gradient_error_fp32", lambda: pytest.fail("it is known"))
+    going_on.run("W1", 1, lambda: pytest.fail("it is known"))
+    going_on.run("W1", 2, measure)
+    going_on.close()
+    assert [run["threads"] for run in json.loads(file.read_text())["runs"]] == [1, 2] and len(measured) == 2
+    assert "W1, 2 threads" in (tmp_path / "page.md").read_text()
+    assert bench.Report(file).found["runs"] == []  # what is finished is measured anew
 
 
 def test_both_paths_are_one_training() -> None:
@@ -61,6 +93,12 @@ def test_both_paths_are_one_training() -> None:
     assert 0 < found["mean_difference_from_usual"]["fast"] < 0.02  # the sums are rounded differently
     held_out = [run["held_out"] for run in found["runs"].values()]
     assert max(held_out) - min(held_out) < 0.01
+
+
+def test_both_paths_tune_two_tasks() -> None:
+    found = quality(seeds=1, tested=6, share=0.125)
+    assert [len(task[path]) for task in found.values() for path in ("fast", "usual")] == [1] * 4
+    assert all(task["ahead"]["n"] == 6 and 0 <= task["fast"][0] <= 1 for task in found.values())
 
 
 def test_gradients_are_those_of_padded_batches() -> None:

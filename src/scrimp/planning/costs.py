@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Probe", "fits_memory", "largest_batch", "leaner", "probe_training"]
 
 _STEPS, _STEP_TOKENS = 3, 1000
+_LEAN_CHUNK = 64  # tokens whose logits are held at once where memory is short: the output layer is read more often
 _LEAST_MICRO, _MARGIN = 64, 0.9  # tokens computed at once at least; share of the declared memory that may be foreseen
 
 
@@ -138,12 +139,14 @@ def fits_memory(probe: Probe, plan: TunePlan, budget: Budget, *, longest: int) -
 def leaner(plan: TunePlan) -> Iterator[TunePlan]:
     """``plan``, and what needs ever less memory and more time for the same training, to rounding or nearly so.
 
-    Micro-batches are first made smaller, which `fits_memory` does; then layers are computed twice, and then the
-    optimizer's state is held in eight bits, where the library for it is installed.
+    Micro-batches are first made smaller, which `fits_memory` does; then layers are computed twice, with the logits of
+    fewer tokens at once; and then the optimizer's state is held in eight bits, where the library for it is installed.
     """
     yield plan
     if not plan.options.recompute:
         plan = _with(plan, recompute=True)
+        if getattr(plan.objective, "chunk", 0) > _LEAN_CHUNK:
+            plan = replace(plan, objective=plan.objective.model_copy(update={"chunk": _LEAN_CHUNK}))
         yield plan
     if getattr(plan.optimizer, "state_bits", 8) == 32 and find_spec("bitsandbytes"):
         yield replace(plan, optimizer=plan.optimizer.model_copy(update={"state_bits": 8}))

@@ -107,6 +107,7 @@ def train(
     moving = trainable(model)
     if not moving:
         raise ModelError("nothing of this model can move", fix="attach an adapter before training")
+    return_freed()  # of what came before: training takes blocks of other sizes
     with (reproducible(options.seed, next(iter(moving.values())).device),
           fast_path(model, data, pad_id=pad_id, wanted=options.fast, meter=meter) as slow_because,
           recomputed(model, wanted=options.recompute)):
@@ -117,6 +118,8 @@ def train(
         finally:  # an optimizer may let but a part of it move at a time
             for parameter in moving.values():
                 parameter.requires_grad_(True)
+                parameter.grad = None
+            del run  # with the optimizer's state
             return_freed()
 
 

@@ -55,10 +55,13 @@ def test_a_step_within_the_backward_pass_is_not_cut() -> None:
 
 def test_leaner_plans_come_in_the_order_of_what_they_cost() -> None:
     plans = list(leaner(TunePlan.parse({"adapter": "full"})))
-    assert [(plan.options.recompute, plan.flat().get("state_bits", 32)) for plan in plans] == [
-        (False, 32), (True, 32), (True, 8)]
+    assert [(plan.options.recompute, plan.flat().get("chunk", 256), plan.flat().get("state_bits", 32))
+            for plan in plans] == [
+        (False, 256, 32), (True, 64, 32), (True, 64, 8)]
     assert all(plan.options.micro_tokens == plans[0].options.micro_tokens for plan in plans)
     assert len(list(leaner(TunePlan.parse({"optimizer": "galore", "recompute": True})))) == 1
+    few = list(leaner(TunePlan.parse({"chunk": 8})))
+    assert [plan.flat()["chunk"] for plan in few] == [8] * len(few)  # fewer are never made more
 
 
 @pytest.mark.parametrize(("adapter", "fixed"), [("lora", 0), ("full", 3)])

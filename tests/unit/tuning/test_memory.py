@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -37,3 +39,32 @@ def test_scattered_blocks_are_handed_back() -> None:
     tidy.after_turn()
     assert grown > 1.5 * first or grown - first > 1 << 30
     assert resident_bytes() - first < 0.2 * (grown - first) and len(kept) == 400
+
+
+GROWTH = """
+import os, random
+import scrimp, torch
+from scrimp.core.budget import resident_bytes
+from scrimp.tuning.memory import return_freed
+
+weight = torch.randn(1536, 576).bfloat16()
+
+def product(length):
+    y = torch.randn(length, 576).bfloat16() @ weight.t()
+    y.addmm_(torch.randn(length, 8).bfloat16(), torch.randn(8, 1536).bfloat16()) @ weight
+
+torch.set_num_threads(1)
+product(500)
+return_freed()
+before = resident_bytes()
+for length in random.Random(0).sample(range(64, 700), 200):
+    product(length)
+return_freed()
+print((resident_bytes() - before) >> 20)
+"""
+
+
+def test_products_of_ever_other_lengths_leave_little_in_memory() -> None:
+    usual = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
+    done = subprocess.run([sys.executable, "-c", GROWTH], env=usual, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 70  # MiB; 355 by default
