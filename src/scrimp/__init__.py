@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from scrimp.evaluation.outcome import Outcome
     from scrimp.verbs.functions import (
         clean,
+        decontaminate,
+        deduplicate,
         evaluate,
         evidence,
         export,
@@ -40,8 +42,8 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
               "ScrimpError": "scrimp.core.errors"}
 
 __all__ = [
-    "Budget", "Outcome", "ScrimpError", "clean", "evaluate", "evidence", "export", "fit", "inspect", "merge", "methods",
-    "predict", "run", "sample", "schema", "select", "tune",
+    "Budget", "Outcome", "ScrimpError", "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export",
+    "fit", "inspect", "merge", "methods", "predict", "run", "sample", "schema", "select", "tune",
 ]
 
 

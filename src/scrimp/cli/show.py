@@ -21,6 +21,8 @@ from scrimp.evidence.results import Standing
 from scrimp.verbs import (
     Clean,
     Cleaning,
+    Decontaminate,
+    Deduplicate,
     Evaluate,
     Evidence,
     Export,
@@ -36,11 +38,14 @@ from scrimp.verbs import (
     Schema,
     Select,
     Selected,
+    Sifted,
     Tune,
     Verb,
 )
 
 __all__ = ["show"]
+
+_LEFT_OUT_SHOWN = 10
 
 
 def show(request: Verb, result: Any, *, as_json: bool) -> None:
@@ -119,6 +124,16 @@ def _sampled(request: Sample, files: Sequence[Path]) -> None:
 
 def _selected(request: Select, found: Selected) -> None:
     print(f"{found.kept} of {found.of} rows in {found.out}: {found.why}")
+
+
+def _sifted(request: Deduplicate | Decontaminate, found: Sifted) -> None:
+    for one in found.left_out[:_LEFT_OUT_SHOWN]:
+        print(f"{one.source} is {'' if one.exact else 'nearly '}{one.like}")
+    if (more := len(found.left_out) - _LEFT_OUT_SHOWN) > 0:
+        print(f"... and {more} more; --json lists all")
+    exact = sum(one.exact for one in found.left_out)
+    near = len(found.left_out) - exact
+    print(f"{found.kept} of {found.of} rows in {found.out}; left out: {exact} exact, {near} near")
 
 
 def _exported(request: Export, folder: Any) -> None:
@@ -221,5 +236,5 @@ def _cleaned(request: Clean, found: Cleaning) -> None:
 _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
     Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Select: _selected,
-    Evidence: _tried, Clean: _cleaned,
+    Deduplicate: _sifted, Decontaminate: _sifted, Evidence: _tried, Clean: _cleaned,
 }

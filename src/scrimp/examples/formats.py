@@ -16,7 +16,7 @@ from scrimp.examples.layouts import Plan, Unusable
 from scrimp.examples.readers import HUB, Raw, Table, from_hub, from_path, from_rows
 from scrimp.examples.records import Examples, Layout
 
-__all__ = ["read"]
+__all__ = ["as_found", "read"]
 
 _FIX = "correct them, or leave them out with on_bad_row='skip' (--on-bad-row skip)"
 _MAP = "name the layout and its columns, such as layout='label', columns={'text': 'body', 'label': 'kind'}"
@@ -57,6 +57,20 @@ def read(source: str | Path | Iterable[Mapping[str, Any]], *, layout: Layout | s
         raise refuse(bad, len(table.rows), where=table.name, report=report, fix=_FIX)
     notes = [*table.notes, *plans.notes(), *_repeats(rows)] + ([skipped(bad, report)] if bad else [])
     return Examples(tuple(rows), plans.layout, tuple(sources), plans.reason, tuple(notes))
+
+
+def as_found(source: str | Path | Iterable[Mapping[str, Any]], examples: Examples, *,
+             split: str | None = None) -> list[dict[str, Any]]:
+    """The fields of each row of ``examples`` as they stand in the ``source`` that they were read from.
+
+    Raises:
+        DataError: if a row is not there any more.
+    """
+    table = _table(source.rows if isinstance(source, Examples) else source, split)
+    fields = {row.source: row.fields for row in table.rows if isinstance(row, Raw)}
+    if gone := next((row for row in examples.sources if row not in fields), None):
+        raise DataError("a row is not there any more", where=gone, why="the data changed while it was read")
+    return [fields[row] for row in examples.sources]
 
 
 def _checked(layout: Layout | str | None, on_bad_row: str) -> Layout | None:

@@ -65,18 +65,20 @@ class Conflict:
     labels: tuple[str, ...]
 
 
-def find(train: Examples, test: Examples, *, threshold: float = 0.8) -> Leakage:
+def find(train: Examples, test: Examples, *, threshold: float | None = 0.8) -> Leakage:
     """What ``test`` shares with ``train``.
 
     Args:
         train, test: the rows.
-        threshold: least Jaccard similarity of near duplicates, from 0.6 to 1.
+        threshold: least Jaccard similarity of near duplicates, from 0.6 to 1; None looks for exact ones only.
 
     Raises:
         OptionError: if the threshold is out of range.
     """
     ours, theirs = _by_text(train), _by_text(test)
     exact = [pair for text in ours if text in theirs for pair in _pairs(ours[text], theirs[text])]
+    if threshold is None:
+        return Leakage(tuple(sorted(exact)), ())
     _check(threshold)
     common = _common(ours.keys() | theirs.keys())
     left, right = _Sketched(list(ours), common), _Sketched(list(theirs), common)

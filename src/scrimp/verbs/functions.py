@@ -17,11 +17,12 @@ from scrimp.verbs.merge import Merge
 from scrimp.verbs.methods import Methods
 from scrimp.verbs.run import Run
 from scrimp.verbs.select import Select
+from scrimp.verbs.sift import Decontaminate, Deduplicate
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "clean", "evaluate", "evidence", "export", "fit", "function", "inspect", "merge", "methods", "predict", "run",
-    "sample", "schema", "select", "tune",
+    "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export", "fit", "function", "inspect", "merge",
+    "methods", "predict", "run", "sample", "schema", "select", "tune",
 ]
 
 
@@ -52,3 +53,4 @@ clean, evaluate, evidence, export = function(Clean), function(Evaluate), functio
 fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge), function(Methods)
 predict, run, sample = function(Predict), function(Run), function(Sample)
 schema, select, tune = function(Schema), function(Select), function(Tune)
+deduplicate, decontaminate = function(Deduplicate), function(Decontaminate)
