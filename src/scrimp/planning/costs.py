@@ -33,7 +33,8 @@ class Probe(Options):
 
     Attributes:
         tokens_per_s: trained tokens (forward, backward and optimizer step) a second.
-        resting_memory: resident bytes with the model loaded and idle.
+        resting_memory: resident bytes with the model loaded and idle, after it has been trained for a moment: what
+            the libraries load for that and the compiled products stay.
         fixed_memory: bytes above these that training takes whatever is computed at once.
         memory_per_token: bytes above both that each token takes which is computed at once.
     """
@@ -65,7 +66,7 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     """
     from scrimp.tuning.adapters import load_trainable_state, trainable_state
 
-    before, resting = trainable_state(model), resident_bytes()
+    before = trainable_state(model)
 
     def tried(portion: Sequence[Encoded], steps: int) -> tuple[TrainResult, Bill, int]:
         size = len(portion) // steps
@@ -83,7 +84,8 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     counted, warm_s = (timed.curve[1:], timed.curve[0].seconds) if timed.steps > 1 else (timed.curve, 0.0)
     seconds = max(counted[-1].seconds - warm_s, 1e-3)
     tokens = bill.tokens_backward * len(counted) / len(timed.curve)
-    above = bill.peak_memory - resting
+    resting = resident_bytes()
+    above = max(bill.peak_memory - resting, 0)
     per_token = above / tokens_at_once
     other = _of_another_size(data, plan.options, tokens_at_once)
     if other and len(portion) + len(other) <= rows:

@@ -41,7 +41,7 @@ _TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is pre
 _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
 _DOUBT = 1.5  # what is foreseen to take that many times what is left is not begun
 _CHEAP_RUNGS_S = 8.0
-_CHEAP_RUNGS_MEMORY = 220 << 20  # bytes that remain of the controls' libraries and compiled products, as measured
+_CHEAP_RUNGS_MEMORY, _SHAPES_MEMORY = 80 << 20, 60 << 20  # bytes that stay, of libraries and of products of all lengths
 
 
 class Timing:
@@ -81,6 +81,11 @@ class Timing:
         """Seconds to keep for what comes after the training of what is shipped."""
         after_s = self._after_s if self._after_s is not None else self._tests * self.row_s + _RETENTION_S
         return _ADAPTED_OVER_BASE * after_s + self.closing_s
+
+    @property
+    def _before_s(self) -> float:
+        """Seconds of what comes before a training: what holding the base in fewer bits costs is measured."""
+        return _ADAPTED_OVER_BASE * _RETENTION_S if any(getattr(way, "quantized", False) for way in self._ways) else 0.0
 
     def judging_s(self, protocol: Protocol) -> float:
         """Seconds to keep for the judged rows."""
@@ -151,8 +156,8 @@ class Timing:
         self._tuned_s = probe.seconds(tuned.tokens(train)) / len(train)
         self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(train)))
         controls = _CHEAP_RUNGS_MEMORY if any(way.kind == "control" for way in self._ways) else 0
-        self._tuned_memory = controls + max(probe.peak_at(tuned.batch_tokens(train)),
-                                            probe.resting_memory + tuned.base.mapped)
+        self._tuned_memory = controls + _SHAPES_MEMORY + max(probe.peak_at(tuned.batch_tokens(train)),
+                                                             probe.resting_memory + tuned.base.mapped)
 
     def _probed(self, tuned: TunedRung) -> dict[str, Any]:
         run = self._run
@@ -178,7 +183,8 @@ class Timing:
         run = self._run
 
         def chosen() -> dict[str, Any]:
-            left = run.meter.remaining_s() - self.after_s - _CHEAP_RUNGS_S - self.row_s * len(run.train)
+            left = (run.meter.remaining_s() - self.after_s - self._before_s - _CHEAP_RUNGS_S
+                    - self.row_s * len(run.train))
             found = choose(run.train, seconds=lambda rows: self._tuned_s * rows, left_s=left * 0.9, judge_s=self.row_s,
                            seed=run.request.seed)
             return {"parts": found.parts, "refit": found.refit, "words": found.words}
@@ -207,7 +213,7 @@ class Timing:
         found = {}
         for kind, slower, trained_s, least_s in (("untouched", 1.0, 0.0, 0.0),
                                                  ("adapted", _ADAPTED_OVER_BASE, training_s, self._least_s)):
-            needed_s = slower * (asking_s + _RETENTION_S)
+            needed_s = slower * (asking_s + _RETENTION_S) + (self._before_s if kind == "adapted" else 0.0)
             left_s = self._run.meter.remaining_s() - self.closing_s - rest_s - needed_s
             if kind in kinds and left_s > least_s and (kind != "adapted" or trained_s):
                 memory = self._tuned_memory if kind == "adapted" else None
