@@ -16,8 +16,8 @@ from scrimp.core.options import Options
 from scrimp.examples.records import Layout
 
 __all__ = [
-    "Based", "Controls", "Keep", "Limit", "Names", "Pairs", "Rungs", "Seed", "Selecting", "Settings", "Shape", "Source",
-    "Strictness", "count_of", "pairs",
+    "Based", "Controls", "Keep", "Limit", "Names", "Pairs", "Reading", "Rungs", "Seed", "Selecting", "Settings",
+    "Shape", "Source", "Strictness", "count_of", "pairs",
 ]
 
 
@@ -108,13 +108,18 @@ class Strictness(Options):
         "fail", description="Stop at rows that cannot be used, or leave them out and say so.")
 
 
-class Shape(Strictness):
-    """How the rows of the data are to be understood."""
+class Reading(Strictness):
+    """How the rows of the data are to be read."""
 
     layout: Layout | None = Field(
         None, description="What a row is; without it, inferred from the columns, and said.")
     columns: Pairs | None = Field(
         None, description="Which column plays which part, where the names do not tell: text=review,label=stars.")
+
+
+class Shape(Reading):
+    """How the rows of the data are to be understood."""
+
     instruction: str | None = Field(None, description="What to do, in words; put before each row's text.")
 
 

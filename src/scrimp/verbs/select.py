@@ -13,8 +13,7 @@ from scrimp.core.options import Options
 from scrimp.core.progress import say
 from scrimp.core.registry import build
 from scrimp.core.workspace import Workspace, atomic_write
-from scrimp.examples.records import Layout
-from scrimp.recipes.fields import Pairs, Seed, Selecting, Source, Strictness, count_of
+from scrimp.recipes.fields import Reading, Seed, Selecting, Source, count_of
 from scrimp.verbs.base import Verb, Workspaced
 
 __all__ = ["Select", "Selected"]
@@ -30,7 +29,7 @@ class Selected(Options):
     bill: Bill
 
 
-class Select(Verb, Selecting, Strictness, Workspaced):
+class Select(Verb, Selecting, Reading, Workspaced):
     """Keep the rows of a pool that are worth learning from, by a method of your choice.
 
     Leaves a JSONL file with the rows that were kept, the best first. Every option that is not listed here is an option
@@ -46,10 +45,6 @@ class Select(Verb, Selecting, Strictness, Workspaced):
 
     data: Source = Field(description="The pool: a file, a folder of texts, hub:name, or in Python the rows themselves.")
     out: Path = Field(description="JSONL file to write, all at once.")
-    layout: Layout | None = Field(
-        None, description="What a row is; without it, inferred from the columns, and said.")
-    columns: Pairs | None = Field(
-        None, description="Which column plays which part, where the names do not tell: text=review,label=stars.")
     encoder: str = Field("minilm", description="The sentence encoder of the methods that compare rows.")
     seed: Seed = Field(0, description="Of every random choice.")
 

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field
 from scrimp.core.budget import Bill, Meter
 from scrimp.core.options import Options
 from scrimp.core.progress import warn
-from scrimp.examples.records import Examples, Layout
-from scrimp.recipes.fields import Pairs, Source, Strictness
+from scrimp.examples.records import Examples
+from scrimp.recipes.fields import Reading, Source
 from scrimp.verbs.base import Verb
 
 __all__ = ["Sifted", "Decontaminate", "Deduplicate", "LeftOut"]
@@ -43,7 +43,7 @@ class Sifted(Options):
     bill: Bill
 
 
-class _Sifting(Verb, Strictness):
+class _Sifting(Verb, Reading):
     positional = ("data",)
 
     data: Source = Field(description="The rows: a file, a folder of texts, hub:name, or in Python the rows themselves.")
@@ -51,10 +51,6 @@ class _Sifting(Verb, Strictness):
     near: Similarity = Field(0.8, description=(
         "Least similarity of near duplicates, from 0.6 to 1: the share of runs of five characters that two rows have "
         "in common. 'none' looks for exact ones only."))
-    layout: Layout | None = Field(
-        None, description="What a row is; without it, inferred from the columns, and said.")
-    columns: Pairs | None = Field(
-        None, description="Which column plays which part, where the names do not tell: text=review,label=stars.")
 
     def _read(self, source: Any) -> Examples:
         from scrimp.examples.formats import read

@@ -19,6 +19,7 @@ class Doubler(Method):
 
 @pytest.fixture
 def arithmetic(monkeypatch):
+    registry.presets()  # what is loaded first within the test would be gone after it
     monkeypatch.setitem(registry.FAMILIES, "arithmetic", "math")
     monkeypatch.setattr(registry, "_PRESETS", dict(registry._PRESETS))
     preset("double", Doubler, papers=(1,))

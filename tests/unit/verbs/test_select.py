@@ -28,6 +28,7 @@ def pool(tmp_path):
 @pytest.fixture
 def theirs(monkeypatch):
     """A third party's selector, registered for the length of a test."""
+    registry.presets()  # what is loaded first within the test would be gone after it
     monkeypatch.setattr(registry, "_PRESETS", dict(registry._PRESETS))
 
     class Last(Selector):
