@@ -90,9 +90,14 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     other = _of_another_size(data, plan.options, tokens_at_once)
     if other and len(portion) + len(other) <= rows:
         _, again, then_at_once = tried(other, 1)
-        per_token = max((again.peak_memory - bill.peak_memory) / (then_at_once - tokens_at_once), 0.0)
+        per_token = _per_token(tokens_at_once, above, then_at_once, again.peak_memory - resting)
     return Probe(tokens_per_s=tokens / seconds, resting_memory=resting, memory_per_token=per_token,
                  fixed_memory=max(above - round(per_token * tokens_at_once), 0))
+
+
+def _per_token(tokens: int, above: int, then: int, then_above: int) -> float:
+    """Bytes of each token by two sizes; at most all of them, for sizes that are near each other tell little."""
+    return max(min((then_above - above) / (then - tokens), then_above / then), 0.0)
 
 
 def largest_batch(options: TrainOptions, data: Sequence[Encoded], *, rows: int) -> int:

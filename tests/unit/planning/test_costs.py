@@ -99,6 +99,12 @@ def test_memory_is_parted_into_what_is_fixed_and_what_each_token_takes(
     assert len(peaks) == 3 and short.fixed_memory == 0 and short.peak_at(120) == pytest.approx(peaks[2], rel=1e-6)
 
 
+@pytest.mark.parametrize(("then", "above", "expected"), [
+    (400, 500, 1.0), (110, 500, 500 / 110), (400, 100, 0.0)])  # told apart; too near to tell; less for more tokens
+def test_no_token_takes_more_than_all_that_was_seen(then: int, above: int, expected: float) -> None:
+    assert costs._per_token(100, 200, then, above) == pytest.approx(expected)
+
+
 def tiny() -> LlamaForCausalLM:
     torch.manual_seed(0)
     return LlamaForCausalLM(LlamaConfig(vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
