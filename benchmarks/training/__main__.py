@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -108,13 +109,13 @@ def main() -> None:
     if asked.quick:
         print(json.dumps(quick()))
         return
-    report = Report(asked.out)
+    report = Report(asked.out, engines=asked.engines, rounds=asked.rounds)
     report.part("max_gradient_error_fp32", gradient_error)
     for threads in map(int, asked.threads.split(",")):
         for workload in asked.workloads.split(","):
             engines = [engine for engine in asked.engines.split(";") if workload != "W3" or engine not in _NO_PAIRS]
-            run = report.run(workload, threads, lambda: compare(workload, engines, threads=threads,  # noqa: B023
-                                                                rounds=asked.rounds))
+            measure = partial(compare, workload, engines, threads=threads, rounds=asked.rounds)
+            run = report.run(workload, threads, measure)
             print("\n".join(_lines(run)), flush=True)
     if asked.both_paths:
         report.part("curves", curves)
@@ -123,12 +124,18 @@ def main() -> None:
 
 
 class Report:
-    """What was measured so far, kept beside the file that it becomes: a benchmark that was stopped goes on from it."""
+    """What was measured so far, kept beside the file that it becomes: a benchmark that was stopped goes on from it.
 
-    def __init__(self, file: Path | None) -> None:
+    Args:
+        file: where it will be.
+        settings: of the measuring; what was begun with others, or beside other versions, is begun anew.
+    """
+
+    def __init__(self, file: Path | None, **settings: Any) -> None:
         self._file = file
         self._begun = file and file.with_suffix(".begun.json")
-        here: dict[str, Any] = {"machine": {"processor": platform.processor(), "python": platform.python_version()},
+        here: dict[str, Any] = {"settings": settings,
+                                "machine": {"processor": platform.processor(), "python": platform.python_version()},
                                 "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")}}
         before = json.loads(self._begun.read_text()) if self._begun and self._begun.exists() else {}
         self.found = before if before.items() >= here.items() else {**here, "runs": []}

@@ -75,17 +75,18 @@ def test_a_benchmark_that_was_stopped_goes_on_where_it_was(tmp_path: Path, monke
         measured.append("")
         return {"TRL": engine}
 
-    stopped = bench.Report(file)
+    stopped = bench.Report(file, rounds=1)
     stopped.part("max_gradient_error_fp32", lambda: 1e-6)
     stopped.run("W1", 1, measure)
-    going_on = bench.Report(file)
+    assert bench.Report(file, rounds=2).found["runs"] == []  # what was measured otherwise is not gone on with
+    going_on = bench.Report(file, rounds=1)
     going_on.part("max_gradient_error_fp32", lambda: pytest.fail("it is known"))
     going_on.run("W1", 1, lambda: pytest.fail("it is known"))
     going_on.run("W1", 2, measure)
     going_on.close()
     assert [run["threads"] for run in json.loads(file.read_text())["runs"]] == [1, 2] and len(measured) == 2
     assert "W1, 2 threads" in (tmp_path / "page.md").read_text()
-    assert bench.Report(file).found["runs"] == []  # what is finished is measured anew
+    assert bench.Report(file, rounds=1).found["runs"] == []  # what is finished is measured anew
 
 
 def test_both_paths_are_one_training() -> None:
