@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from scrimp.checkpoints.loading import resolve
 from scrimp.core.budget import Meter
 from scrimp.core.ledger import Ledger
 from scrimp.core.progress import quiet
-from scrimp.evaluation.metrics import Accuracy, ExactMatch, Prediction, Row
+from scrimp.evaluation.metrics import Accuracy, ExactMatch, Metric, Prediction, Row
 from scrimp.examples.datasets import sample
 from scrimp.examples.formats import read
 from scrimp.examples.records import Examples, Layout
@@ -20,10 +22,21 @@ from scrimp.tuning.plan import TunePlan
 
 __all__ = ["TASKS", "quality"]
 
-#: what each is, and the metric of it
-TASKS = {"films": ("sentiment of sentences on films, 64 rows four times", Accuracy()),
-         "sums": ("sums of two or three numbers, 400 rows twice", ExactMatch())}
-_EPOCHS = {"films": 4, "sums": 2}
+@dataclass(frozen=True)
+class Task:
+    """What is tuned for.
+
+    Attributes:
+        what: in words.
+        metric: of the rows that are tested.
+        epochs: of the training.
+        rows: (seed, rows to test) -> rows to train on, rows to test.
+    """
+
+    what: str
+    metric: Metric
+    epochs: int
+    rows: Callable[[int, int], tuple[Examples, Examples]]
 
 
 def quality(seeds: int = 3, tested: int = 300, share: float = 1.0) -> dict[str, Any]:
@@ -35,19 +48,19 @@ def quality(seeds: int = 3, tested: int = 300, share: float = 1.0) -> dict[str, 
         share: of the rows that are trained on.
     """
     found = {}
-    for task, (what, metric) in TASKS.items():
+    for name, task in TASKS.items():
         predictions: dict[str, list[Prediction]] = {"fast": [], "usual": []}
         every: list[Row] = []
         for seed in range(seeds):
-            train, test = (_films if task == "films" else _sums)(seed, tested)
+            train, test = task.rows(seed, tested)
             few = train.subset(range(round(share * len(train))))
             for path, said in predictions.items():
-                said += _predicted(few, test, seed, epochs=_EPOCHS[task], fast=path == "fast")
+                said += _predicted(few, test, seed, epochs=task.epochs, fast=path == "fast")
             every += test.rows
-        ahead = metric.compare(predictions["usual"], predictions["fast"], every)
+        ahead = task.metric.compare(predictions["usual"], predictions["fast"], every)
         parts = [slice(start, start + tested) for start in range(0, len(every), tested)]
-        found[task] = {"what": what, "metric": metric.name, "tested": tested, "ahead": ahead.model_dump(),
-                       **{path: [metric.measure(said[part], every[part]).value for part in parts]
+        found[name] = {"what": task.what, "metric": task.metric.name, "tested": tested, "ahead": ahead.model_dump(),
+                       **{path: [task.metric.measure(said[part], every[part]).value for part in parts]
                           for path, said in predictions.items()}}
     return found
 
@@ -76,3 +89,7 @@ def _sums(seed: int, tested: int) -> tuple[Examples, Examples]:
     every = Examples(tuple({"prompt": prompt, "completion": answer} for prompt, answer in rows.items()), Layout.PROMPT,
                      tuple(map(str, range(len(rows)))))
     return every.subset(range(400)), every.subset(range(400, len(rows)))
+
+
+TASKS = {"films": Task("sentiment of sentences on films, 64 rows four times", Accuracy(), 4, _films),
+         "sums": Task("sums of two or three numbers, 400 rows twice", ExactMatch(), 2, _sums)}
