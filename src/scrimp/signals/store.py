@@ -5,25 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from scrimp.checkpoints.loading import Checkpoint, load, resolve
+from scrimp.checkpoints.loading import Checkpoint, Loaded, load, resolve
 from scrimp.core.budget import Meter
 from scrimp.core.errors import WorkspaceError
 from scrimp.core.workspace import Workspace, atomic_write, fingerprint
-from scrimp.examples.records import input_text
+from scrimp.examples.records import Examples, input_text
+from scrimp.examples.templates import Encoded, Template
 from scrimp.signals.activations import InputStatistics, activations
 from scrimp.signals.embeddings import embed_texts
 from scrimp.signals.gradients import Gradients, gradients
 from scrimp.signals.losses import TokenLosses, losses
 
-if TYPE_CHECKING:
-    from scrimp.examples.templates import Encoded
 
 __all__ = ["Signals"]
 
@@ -38,14 +37,29 @@ class Signals:
 
     Args:
         encoder: whose embeddings are meant; a name is looked up when embeddings are asked for.
+        model: the language model whose losses and gradients are meant; looked up when it is asked for.
         workspace: keeps what is found beyond this process.
         meter: what the passes are charged to; what was kept costs nothing.
     """
 
-    def __init__(self, encoder: Checkpoint | str = "minilm", *, workspace: Workspace | None = None,
-                 meter: Meter | None = None) -> None:
-        self._encoder, self._workspace, self._meter = encoder, workspace, meter
+    def __init__(self, encoder: Checkpoint | str = "minilm", *, model: Checkpoint | str = "smollm2-135m",
+                 workspace: Workspace | None = None, meter: Meter | None = None) -> None:
+        self._encoder, self._model, self._workspace, self._meter = encoder, model, workspace, meter
         self._memory: dict[str, dict[str, torch.Tensor]] = {}
+        self._loaded: dict[str, Loaded] = {}
+
+    def language(self, name: str | None = None) -> Loaded:
+        """The language model, or another one by name; loaded once, in the precision that suits the machine."""
+        asked = self._model if name is None else name
+        checkpoint = resolve(asked) if isinstance(asked, str) else asked
+        if checkpoint.fingerprint not in self._loaded:
+            self._loaded[checkpoint.fingerprint] = load(checkpoint)
+        return self._loaded[checkpoint.fingerprint]
+
+    def encoded(self, rows: Examples, loaded: Loaded | None = None) -> list[Encoded]:
+        """Rows as the language model, or ``loaded``, would learn them: token ids, and which of them are the answer."""
+        tokenizer = (loaded or self.language()).tokenizer
+        return Template.for_(tokenizer, rows).encode_all(rows, tokenizer)
 
     def embeddings(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """Float32 [N, D], the mean of the encoder's last states over each row's `input_text`.

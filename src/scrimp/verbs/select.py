@@ -46,6 +46,7 @@ class Select(Verb, Selecting, Reading, Workspaced):
     data: Source = Field(description="The pool: a file, a folder of texts, hub:name, or in Python the rows themselves.")
     out: Path = Field(description="JSONL file to write, all at once.")
     encoder: str = Field("minilm", description="The sentence encoder of the methods that compare rows.")
+    model: str = Field("smollm2-135m", description="The language model of the methods that ask one.")
     seed: Seed = Field(0, description="Of every random choice.")
 
     def do(self) -> Selected:
@@ -55,7 +56,7 @@ class Select(Verb, Selecting, Reading, Workspaced):
         pool = self._read(self.data)
         target = self._read(self.target) if self.target is not None else None
         keep = count_of(self.keep, len(pool))
-        signals = Signals(self.encoder, workspace=Workspace(self.workspace), meter=meter)
+        signals = Signals(self.encoder, model=self.model, workspace=Workspace(self.workspace), meter=meter)
         found = method.select(pool, keep, signals=signals, target=target, seed=self.seed)
         found.checked(pool, keep, by=self.method)
         rows = pool.subset(found.indices.tolist()).rows

@@ -10,6 +10,7 @@ from scrimp.checkpoints.loading import load, resolve
 from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError, WorkspaceError
 from scrimp.core.workspace import Workspace
+from scrimp.examples.formats import read
 from scrimp.examples.templates import Encoded
 from scrimp.signals import Signals
 from scrimp.signals.activations import activations
@@ -152,3 +153,11 @@ def test_a_damaged_file_is_told(model, tmp_path):
 def test_an_encoder_predicts_no_tokens(encoder_folder):
     with pytest.raises(ModelError, match="predicts no tokens"):
         losses(load(resolve(encoder_folder), dtype="float32").model, rows(5))
+
+
+def test_rows_are_encoded_for_the_language_model_which_is_loaded_once(causal_folder):
+    signals = Signals(model=str(causal_folder))
+    encoded = signals.encoded(read([{"prompt": "one and one", "completion": "two"}, {"prompt": "a", "completion": "b"}]))
+    assert [any(row.trained) and not row.trained[0] for row in encoded] == [True, True]
+    assert signals.language() is signals.language(str(causal_folder))
+    assert len(signals.losses(signals.language().model, encoded)) == 2
