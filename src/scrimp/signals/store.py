@@ -23,7 +23,6 @@ from scrimp.signals.embeddings import embed_texts
 from scrimp.signals.gradients import Gradients, gradients
 from scrimp.signals.losses import TokenLosses, losses
 
-
 __all__ = ["Signals"]
 
 _FILE = "signal.safetensors"
