@@ -157,7 +157,7 @@ def test_an_encoder_predicts_no_tokens(encoder_folder):
 
 def test_rows_are_encoded_for_the_language_model_which_is_loaded_once(causal_folder):
     signals = Signals(model=str(causal_folder))
-    encoded = signals.encoded(read([{"prompt": "one and one", "completion": "two"}, {"prompt": "a", "completion": "b"}]))
+    encoded = signals.encoded(read([{"prompt": "one", "completion": "two"}, {"prompt": "a", "completion": "b"}]))
     assert [any(row.trained) and not row.trained[0] for row in encoded] == [True, True]
     assert signals.language() is signals.language(str(causal_folder))
     assert len(signals.losses(signals.language().model, encoded)) == 2
