@@ -22,13 +22,13 @@ from scrimp.compute.forest import Forest
 from scrimp.compute.kernels import Kernels, kernels_for
 from scrimp.compute.layers import gated, rms_norm
 from scrimp.compute.lower import lowest_moving
-from scrimp.compute.lowrank import LowRank, low_rank
+from scrimp.compute.lowrank import LowRank, Record, low_rank
 from scrimp.compute.replacing import is_replaced, replaced
 
 if TYPE_CHECKING:
     from scrimp.compute.lower import Lower
 
-__all__ = ["FAMILIES", "Packed", "packed", "packed_of"]
+__all__ = ["FAMILIES", "Packed", "is_in_use", "is_plain_low_rank", "packed", "packed_of"]
 
 #: transformers' names of the families whose parts are known
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma")
@@ -48,6 +48,7 @@ class Packed:
         window: tokens back that attention sees in some layer; None if all.
         narrows: whether after the attention of the last layer but the tokens go on whose states are asked for.
         steady: layers below the lowest whose states may change from one epoch to the next.
+        record: told of what makes the gradients of low-rank layers, which then get none.
         lower: where the states above these are kept, if they are: what trains then computes the other layers only.
     """
 
@@ -57,6 +58,7 @@ class Packed:
     window: int | None
     narrows: bool
     steady: int
+    record: Record | None = None
     lower: Lower | None = None
     _computed: int = 0
     _computed_below: int = 0
@@ -209,12 +211,12 @@ def _replacements(body: Any, path: Packed) -> Iterator[tuple[nn.Module, Callable
             yield module, _network(module, path)
         elif type(module).__name__.endswith("RMSNorm") and not module.weight.requires_grad:
             yield module, _norm(module, path)
-        elif _is_plain_low_rank(module):
-            yield module, _alone(module, module.forward)
+        elif is_plain_low_rank(module):
+            yield module, _alone(module, module.forward, path)
 
 
 def _attention(module: Any, usual: Callable[..., Any], path: Packed, *, narrows: bool) -> Callable[..., Any]:
-    projected = _projecting((module.q_proj, module.k_proj, module.v_proj))
+    projected = _projecting((module.q_proj, module.k_proj, module.v_proj), path)
 
     def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, attention_mask: Any = None, *args: Any,
                 **named: Any) -> Any:
@@ -250,7 +252,7 @@ def _last_layer(layer: Any, usual: Callable[..., Any]) -> Callable[..., Any]:
 
 def _network(module: Any, path: Packed) -> Callable[..., Any]:
     silu = isinstance(module.act_fn, nn.SiLU) or type(module.act_fn).__name__ == "SiLUActivation"
-    projected = _projecting((module.gate_proj, module.up_proj))
+    projected = _projecting((module.gate_proj, module.up_proj), path)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         gate, up = projected(x)
@@ -268,39 +270,40 @@ def _norm(module: Any, path: Packed) -> Callable[..., Any]:
     return lambda x: rms_norm(x, weight, eps, path.kernels)
 
 
-def _projecting(layers: Sequence[Any]) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
+def _projecting(layers: Sequence[Any], path: Packed) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
     """A function that gives what several layers make of one input."""
-    plain = all(map(_is_plain_low_rank, layers))
+    plain = all(map(is_plain_low_rank, layers))
 
     def projected(x: torch.Tensor) -> Sequence[torch.Tensor]:
-        if plain and all(map(_is_in_use, layers)):
-            return _made(x, layers)
+        if plain and all(map(is_in_use, layers)):
+            return _made(x, layers, path)
         return [layer(x) for layer in layers]
 
     return projected
 
 
-def _alone(layer: Any, usual: Callable[..., Any]) -> Callable[..., Any]:
+def _alone(layer: Any, usual: Callable[..., Any], path: Packed) -> Callable[..., Any]:
     def forward(x: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
-        return _made(x, [layer])[0] if _is_in_use(layer) and not args and not named else usual(x, *args, **named)
+        return _made(x, [layer], path)[0] if is_in_use(layer) and not args and not named else usual(x, *args, **named)
 
     return forward
 
 
-def _made(x: torch.Tensor, layers: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+def _made(x: torch.Tensor, layers: Sequence[Any], path: Packed) -> tuple[torch.Tensor, ...]:
     parts = []
     for layer in layers:
         name = layer.active_adapters[0]
         parts.append(LowRank(layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight,
                              layer.scaling[name]))
-    return low_rank(x.to(weight_dtype(parts[0].base)), parts)
+    return low_rank(x.to(weight_dtype(parts[0].base)), parts, path.record)
 
 
-def _is_in_use(layer: Any) -> bool:
+def is_in_use(layer: Any) -> bool:
+    """Whether a layer of PEFT's adds what it learned now."""
     return not layer.disable_adapters and not layer.merged
 
 
-def _is_plain_low_rank(layer: Any) -> bool:
+def is_plain_low_rank(layer: Any) -> bool:
     """Whether a layer of PEFT's is the frozen one and a product of two, and nothing else."""
     from peft.tuners.lora import Linear
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,13 @@ from scrimp.checkpoints.heads import PooledClassifier, pool
 from scrimp.checkpoints.loading import Loaded
 from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
-from scrimp.core.progress import bar
 from scrimp.core.workspace import atomic_write, fingerprint
-from scrimp.signals.passes import by_length, charge, evaluating, padded
+from scrimp.signals.passes import Found, Pass, evaluating, forward_of, padded, run
 
-__all__ = ["MAX_TOKENS", "embed_texts", "hidden_states_of"]
+__all__ = ["MAX_TOKENS", "EmbeddingPass", "embed_texts", "hidden_states_of"]
 
 MAX_TOKENS = 256  #: of each text, where nothing else is said
+_TOKENIZED = 1024  # texts whose tokens are held at once, for their number
 
 
 def embed_texts(loaded: Loaded, texts: Sequence[str], *, max_tokens: int = MAX_TOKENS, meter: Meter | None = None,
@@ -45,7 +47,7 @@ def embed_texts(loaded: Loaded, texts: Sequence[str], *, max_tokens: int = MAX_T
     store = _Store(cache, loaded, max_tokens)
     missing = sorted({text for text in texts if text not in store})
     if missing:
-        store.add(missing, _embedded(loaded, missing, max_tokens, meter))
+        store.add(missing, run(EmbeddingPass(loaded, max_tokens), missing, meter=meter).values)
     return store.get(texts) if len(texts) else np.zeros((0, loaded.model.config.hidden_size), dtype=np.float32)
 
 
@@ -57,23 +59,53 @@ def hidden_states_of(model: nn.Module | Any) -> Any:
     return (body.get_base_model() if isinstance(body, PeftModel) else body).base_model
 
 
-def _embedded(loaded: Loaded, texts: Sequence[str], max_tokens: int, meter: Meter | None) -> np.ndarray:
-    body = hidden_states_of(loaded.model)
-    longest = min(max_tokens, getattr(body.config, "max_position_embeddings", max_tokens))
-    rows = [loaded.tokenizer(text[:100 * longest], split_special_tokens=True, truncation=True, max_length=longest,
-                             verbose=False)["input_ids"] or [loaded.pad_id] for text in texts]
-    found = np.zeros((len(rows), body.config.hidden_size), dtype=np.float32)
-    with evaluating(body), bar("embedding", len(rows)) as shown:
-        for batch in by_length([len(row) for row in rows]):
-            ids, real = padded([rows[i] for i in batch], loaded.pad_id, left=False, device=body.device)
-            found[batch] = pool(body(input_ids=ids, attention_mask=real).last_hidden_state, real, "mean").cpu().numpy()
-            charge(meter, body, int(real.sum()))
-            shown.advance(len(batch))
-    if not np.isfinite(found).all():
-        raise ModelError("the model's states are not finite", where=loaded.checkpoint.name,
-                         why="its weights hold NaN or infinity, or overflow in this precision",
-                         fix="load it in float32")
-    return found
+@dataclass(frozen=True)
+class EmbeddingPass(Pass[str]):
+    """The mean of a model's last states for each text.
+
+    Attributes:
+        loaded: an encoder, or a causal model.
+        max_tokens: of a text that are read.
+    """
+
+    loaded: Loaded
+    max_tokens: int = MAX_TOKENS
+    kind = "embeddings"
+    said = "embedding"
+
+    @property
+    def width(self) -> int:
+        return int(hidden_states_of(self.loaded.model).config.hidden_size)
+
+    def content(self, row: str) -> Any:
+        return row
+
+    def lengths(self, rows: Sequence[str]) -> list[int]:
+        return [len(ids) for at in range(0, len(rows), _TOKENIZED) for ids in self._ids(rows[at:at + _TOKENIZED])]
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Sequence[str]], Found]]:
+        """Raises: ModelError: if a state is not finite."""
+        body = hidden_states_of(self.loaded.model)
+
+        def found(rows: Sequence[str]) -> Found:
+            ids, real = padded(self._ids(rows), self.loaded.pad_id, left=False, device=body.device)
+            states = pool(body(input_ids=ids, attention_mask=real).last_hidden_state, real, "mean")
+            if not bool(states.isfinite().all()):
+                raise ModelError("the model's states are not finite", where=self.loaded.checkpoint.name,
+                                 why="its weights hold NaN or infinity, or overflow in this precision",
+                                 fix="load it in float32")
+            return forward_of(body, int(real.sum()), states.float().cpu().numpy())
+
+        with evaluating(body):
+            yield found
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        config = hidden_states_of(self.loaded.model).config
+        longest = min(self.max_tokens, getattr(config, "max_position_embeddings", self.max_tokens))
+        return [self.loaded.tokenizer(text[:100 * longest], split_special_tokens=True, truncation=True,
+                                      max_length=longest, verbose=False)["input_ids"] or [self.loaded.pad_id]
+                for text in texts]
 
 
 class _Store:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,13 @@ import torch
 
 from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
-from scrimp.core.progress import bar
-from scrimp.signals.passes import by_length, charge, evaluating, padded, rows_for_logits
+from scrimp.signals.answers import Answers
+from scrimp.signals.passes import Found, Pass, by_length, evaluating, forward_of, padded, rows_for_logits, run
 
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
 
-__all__ = ["TokenLosses", "losses"]
+__all__ = ["LossPass", "TokenLosses", "losses", "told"]
 
 
 @dataclass(frozen=True)
@@ -36,31 +37,60 @@ class TokenLosses:
 
 
 def losses(model: Any, encoded: Sequence[Encoded], *, meter: Meter | None = None) -> list[TokenLosses]:
-    """Of each row, in one forward pass over it.
+    """Of each row, in one forward pass over it; see `LossPass`."""
+    return told(run(LossPass(model), encoded, meter=meter))
 
-    Args:
+
+def told(answers: Answers) -> list[TokenLosses]:
+    """What a `LossPass` found, by row."""
+    return [TokenLosses(*lines.T) for lines in answers]
+
+
+@dataclass(frozen=True)
+class LossPass(Pass["Encoded"]):
+    """A line for each trained token of a row: what `TokenLosses` tells of it.
+
+    Attributes:
         model: a causal model.
-        encoded: rows; only tokens marked as trained are told of.
-        meter: what is charged.
-
-    Raises:
-        ModelError: if the model predicts no tokens, or a log-probability is not finite.
     """
-    found: dict[int, TokenLosses] = {}
-    lengths = [len(row.ids) for row in encoded]
-    with evaluating(model), bar("measuring losses", len(encoded)) as shown:
-        device = next(model.parameters()).device
-        for batch in by_length(lengths, rows=rows_for_logits(model, max(lengths, default=1))):
-            ids, real = padded([encoded[i].ids for i in batch], 0, left=False, device=device)
-            logits = _logits(model(input_ids=ids, attention_mask=real, use_cache=False), model)
-            found |= {i: _of_row(logits[place], encoded[i]) for place, i in enumerate(batch)}
-            charge(meter, model, int(real.sum()))
-            shown.advance(len(batch))
-    if bad := [i for i, row in found.items() if not np.isfinite(row.log_probability).all()]:
-        raise ModelError("the model's log-probabilities are not finite", where=f"row {encoded[min(bad)].row}",
-                         why="its weights hold NaN or infinity, or overflow in this precision",
-                         fix="load it in float32")
-    return [found[i] for i in range(len(encoded))]
+
+    model: Any
+    kind = "losses"
+    said = "measuring losses"
+
+    @property
+    def width(self) -> int:
+        return 3
+
+    def content(self, row: Encoded) -> Any:
+        return [row.ids, row.trained]
+
+    def lines(self, row: Encoded) -> int:
+        return sum(row.trained[1:])
+
+    def lengths(self, rows: Sequence[Encoded]) -> list[int]:
+        return [len(row.ids) for row in rows]
+
+    def batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        return by_length(lengths, rows=rows_for_logits(self.model, max(lengths, default=1)))
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Sequence[Encoded]], Found]]:
+        """Raises: ModelError: if the model predicts no tokens, or a log-probability is not finite."""
+        device = next(self.model.parameters()).device
+
+        def found(rows: Sequence[Encoded]) -> Found:
+            ids, real = padded([row.ids for row in rows], 0, left=False, device=device)
+            logits = _logits(self.model(input_ids=ids, attention_mask=real, use_cache=False), self.model)
+            values = [_of_row(logits[place], row) for place, row in enumerate(rows)]
+            if bad := [row.row for row, one in zip(rows, values, strict=True) if not np.isfinite(one).all()]:
+                raise ModelError("the model's log-probabilities are not finite", where=f"row {min(bad)}",
+                                 why="its weights hold NaN or infinity, or overflow in this precision",
+                                 fix="load it in float32")
+            return forward_of(self.model, int(real.sum()), np.concatenate(values))
+
+        with evaluating(self.model):
+            yield found
 
 
 def _logits(output: Any, model: Any) -> torch.Tensor:
@@ -69,8 +99,8 @@ def _logits(output: Any, model: Any) -> torch.Tensor:
     return output.logits
 
 
-def _of_row(logits: torch.Tensor, row: Encoded) -> TokenLosses:
-    """From logits [L, V] at all positions; those before the first token and of padding are not used."""
+def _of_row(logits: torch.Tensor, row: Encoded) -> np.ndarray:
+    """[T, 3] from logits [L, V] at all positions; those before the first token and of padding are not used."""
     wanted = torch.tensor([at for at in range(1, len(row.ids)) if row.trained[at]], dtype=torch.long)
     targets = torch.tensor(row.ids)[wanted].to(logits.device)
     scores = logits[(wanted - 1).to(logits.device)].float().log_softmax(dim=-1)
@@ -78,4 +108,4 @@ def _of_row(logits: torch.Tensor, row: Encoded) -> TokenLosses:
     expected = (chances * scores).sum(dim=-1)
     spread = (chances * (scores - expected[:, None]).square()).sum(dim=-1).sqrt()
     taken = scores.gather(1, targets[:, None])[:, 0]
-    return TokenLosses(*(part.cpu().numpy() for part in (taken, expected, spread)))
+    return torch.stack([taken, expected, spread], dim=1).cpu().numpy()

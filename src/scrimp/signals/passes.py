@@ -1,23 +1,117 @@
-"""What every forward-only pass shares: evaluation mode, batches by token budget, and the bill."""
+"""What passes over rows share: what a pass is, how it is run, evaluation mode, batches by token budget, the bill."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
 from scrimp.checkpoints.quantized import weights_in
+from scrimp.core import interrupts
 from scrimp.core.budget import Meter
+from scrimp.core.progress import bar
 from scrimp.examples.batching import micro_batches
+from scrimp.signals.answers import Answers
 
-__all__ = ["MICRO_TOKENS", "by_length", "charge", "evaluating", "padded", "positions_of",
-           "rows_for_logits"]
+__all__ = ["MICRO_TOKENS", "Engine", "Found", "Pass", "by_length", "charge", "evaluating", "forward_of", "local",
+           "padded", "positions_of", "rows_for_logits", "run"]
 
+Row = TypeVar("Row")
 MICRO_TOKENS = 2048  #: padded tokens of one forward pass
 _LOGITS = 1 << 26  # elements of the largest [rows, positions, vocabulary] block: 256 MiB in float32
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a pass found of some rows: float32 [lines of all of them, W], and the work that it was."""
+
+    values: np.ndarray
+    tokens_forward: int
+    tokens_backward: int = 0
+    flops: float = 0.0
+
+
+class Pass(ABC, Generic[Row]):
+    """One look at each row, of which the answer depends on that row and on the pass alone.
+
+    A pass can be sent to other processes, with its model.
+
+    Attributes:
+        kind: the signal, in one word.
+        said: what is done, for the person who waits.
+    """
+
+    kind: ClassVar[str]
+    said: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Numbers of a line."""
+
+    @abstractmethod
+    def content(self, row: Row) -> Any:
+        """What of a row decides the answer."""
+
+    def lines(self, row: Row) -> int:
+        """Lines of the answer."""
+        return 1
+
+    @abstractmethod
+    def lengths(self, rows: Sequence[Row]) -> list[int]:
+        """Tokens of each row."""
+
+    def batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Places of rows that are computed together."""
+        return by_length(lengths)
+
+    @abstractmethod
+    def opened(self) -> AbstractContextManager[Callable[[Sequence[Row]], Found]]:
+        """What computes the answers of a batch, within the block."""
+
+
+#: gives of numbered batches what a pass finds of them, in any order
+Engine = Callable[[Pass[Any], Sequence[Sequence[Any]]], Generator[tuple[int, Found]]]
+
+
+def local(work: Pass[Any], batches: Sequence[Sequence[Any]]) -> Generator[tuple[int, Found]]:
+    """In this process, one batch after the other."""
+    if batches:
+        with work.opened() as found_of:
+            for number, rows in enumerate(batches):
+                yield number, found_of(rows)
+
+
+def run(work: Pass[Row], rows: Sequence[Row], *, meter: Meter | None = None, engine: Engine = local,
+             answers: Answers | None = None) -> Answers:
+    """The answers of a pass over ``rows``, those computed that ``answers`` lacks.
+
+    Raises:
+        Stopped: a person asked to stop; what was found is kept.
+    """
+    answers = answers or Answers.in_memory([work.lines(row) for row in rows], work.width)
+    asked = answers.asked()
+    planned = [[asked[i] for i in batch] for batch in work.batches(work.lengths([rows[i] for i in asked]))]
+    open_ = [batch for batch in planned if not answers.has(batch)]
+    found_of = engine(work, [[rows[i] for i in batch] for batch in open_])
+    with closing(found_of), bar(work.said, sum(map(len, open_))) as shown:
+        for number, found in found_of:
+            answers.put(open_[number], found.values)
+            if meter is not None:
+                meter.charge(tokens_forward=found.tokens_forward, tokens_backward=found.tokens_backward,
+                             flops=found.flops)
+            shown.advance(len(open_[number]))
+            if interrupts.stop_requested():
+                answers.flush()
+                interrupts.stop_if_requested()
+    answers.flush()
+    return answers
 
 
 @contextmanager
@@ -81,6 +175,11 @@ def positions_of(real: torch.Tensor) -> torch.Tensor:
 def rows_for_logits(model: Any, positions: int) -> int:
     """Rows of which logits at so many positions each fit into a block of fixed size."""
     return max(1, _LOGITS // (positions * model.config.get_text_config().vocab_size))
+
+
+def forward_of(model: nn.Module, tokens: int, values: np.ndarray) -> Found:
+    """What a forward pass over ``tokens`` real tokens found: about two operations a weight and token."""
+    return Found(values, tokens, flops=2.0 * weights_in(model.parameters()) * tokens)
 
 
 def charge(meter: Meter | None, model: nn.Module, tokens: int) -> None:

@@ -12,16 +12,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from scrimp.checkpoints.loading import Checkpoint, Loaded, load, resolve
+from scrimp.checkpoints.loading import Checkpoint, Dtype, Loaded, load, resolve
 from scrimp.core.budget import Meter
 from scrimp.core.errors import WorkspaceError
 from scrimp.core.workspace import Workspace, atomic_write, fingerprint
 from scrimp.examples.records import Examples, input_text
 from scrimp.examples.templates import Encoded, Template
 from scrimp.signals.activations import InputStatistics, activations
-from scrimp.signals.embeddings import embed_texts
-from scrimp.signals.gradients import Gradients, gradients
-from scrimp.signals.losses import TokenLosses, losses
+from scrimp.signals.answers import Answers
+from scrimp.signals.embeddings import EmbeddingPass
+from scrimp.signals.gradients import GradientPass, Gradients, Moments
+from scrimp.signals.losses import LossPass, TokenLosses, told
+from scrimp.signals.passes import Engine, Pass, Row, local, run
 
 __all__ = ["Signals"]
 
@@ -39,21 +41,26 @@ class Signals:
         model: the language model whose losses and gradients are meant; looked up when it is asked for.
         workspace: keeps what is found beyond this process.
         meter: what the passes are charged to; what was kept costs nothing.
+        engine: where passes are computed.
     """
 
     def __init__(self, encoder: Checkpoint | str = "minilm", *, model: Checkpoint | str = "smollm2-135m",
-                 workspace: Workspace | None = None, meter: Meter | None = None) -> None:
+                 workspace: Workspace | None = None, meter: Meter | None = None, engine: Engine = local) -> None:
         self._encoder, self._model, self._workspace, self._meter = encoder, model, workspace, meter
         self._memory: dict[str, dict[str, torch.Tensor]] = {}
-        self._loaded: dict[str, Loaded] = {}
+        self._engine = engine
+        self._found: dict[str, Answers] = {}
+        self._loaded: dict[tuple[str, Dtype], Loaded] = {}
 
     def language(self, name: str | None = None) -> Loaded:
         """The language model, or another one by name; loaded once, in the precision that suits the machine."""
         asked = self._model if name is None else name
-        checkpoint = resolve(asked) if isinstance(asked, str) else asked
-        if checkpoint.fingerprint not in self._loaded:
-            self._loaded[checkpoint.fingerprint] = load(checkpoint)
-        return self._loaded[checkpoint.fingerprint]
+        return self._load(resolve(asked) if isinstance(asked, str) else asked, "auto")
+
+    def _load(self, checkpoint: Checkpoint, dtype: Dtype) -> Loaded:
+        if (key := (checkpoint.fingerprint, dtype)) not in self._loaded:
+            self._loaded[key] = load(checkpoint, dtype=dtype)
+        return self._loaded[key]
 
     def encoded(self, rows: Examples, loaded: Loaded | None = None) -> list[Encoded]:
         """Rows as the language model, or ``loaded``, would learn them: token ids, and which of them are the answer."""
@@ -65,24 +72,21 @@ class Signals:
 
         The encoder runs in float32 everywhere, so that the same rows are chosen on every machine.
         """
-        encoder = self._encoder = resolve(self._encoder) if isinstance(self._encoder, str) else self._encoder
-        texts = [input_text(row) for row in rows]
-        found = self._kept("embeddings", [encoder.fingerprint, texts], lambda: {
-            "vectors": torch.from_numpy(embed_texts(load(encoder, dtype="float32"), texts, meter=self._meter))})
-        return found["vectors"].numpy().copy()
+        encoder = resolve(self._encoder) if isinstance(self._encoder, str) else self._encoder
+        work = EmbeddingPass(self._load(encoder, "float32"))
+        return self._answers(work, [encoder.fingerprint], [input_text(row) for row in rows]).values
 
     def losses(self, model: Any, encoded: Sequence[Encoded]) -> list[TokenLosses]:
         """See `scrimp.signals.losses.losses`."""
-        def make() -> dict[str, torch.Tensor]:
-            rows = losses(model, encoded, meter=self._meter)
-            return {"lengths": torch.tensor([len(row.log_probability) for row in rows]),
-                    **{name: torch.from_numpy(np.concatenate([[], *(getattr(row, name) for row in rows)],
-                                                             dtype=np.float32)) for name in parts}}
+        return told(self._answers(LossPass(model), [_weights(model)], encoded))
 
-        parts = ("log_probability", "expected", "spread")
-        found = self._kept("losses", [_weights(model), _content(encoded)], make)
-        cut = [found[name].split(found["lengths"].tolist()) for name in parts]
-        return [TokenLosses(*(part.numpy() for part in row)) for row in zip(*cut, strict=True)]
+    def gradients(self, model: Any, encoded: Sequence[Encoded], *, parameters: str = ".*", width: int = 256,
+                  seed: int = 0, moments: Moments | None = None) -> Gradients:
+        """See `scrimp.signals.gradients.gradients`."""
+        work = GradientPass(model, parameters, width, seed, moments)
+        asked = [_weights(model), parameters, width, seed, moments.content() if moments else None]
+        found = self._answers(work, asked, encoded).values
+        return Gradients(found[:, 0], found[:, 1:])
 
     def activations(self, model: Any, encoded: Sequence[Encoded], layers: Sequence[str] | None = None, *,
                     gram: bool = False) -> dict[str, InputStatistics]:
@@ -98,16 +102,26 @@ class Signals:
         return {name: InputStatistics(int(found[f"count:{name}"]), found[f"total:{name}"], found[f"squares:{name}"],
                                       found.get(f"gram:{name}")) for name in names}
 
-    def gradients(self, model: Any, encoded: Sequence[Encoded], *, parameters: str = ".*", width: int = 256,
-                  seed: int = 0) -> Gradients:
-        """See `scrimp.signals.gradients.gradients`."""
-        def make() -> dict[str, torch.Tensor]:
-            made = gradients(model, encoded, parameters=parameters, width=width, seed=seed, meter=self._meter)
-            return {"norms": torch.from_numpy(made.norms), "projected": torch.from_numpy(made.projected)}
+    def _answers(self, work: Pass[Row], question: Any, rows: Sequence[Row]) -> Answers:
+        """The answers of a pass: from this process, from the workspace, or computed now.
 
-        asked = [_weights(model), _content(encoded), parameters, width, seed]
-        found = self._kept("gradients", asked, make)
-        return Gradients(found["norms"].numpy(), found["projected"].numpy())
+        A folder of the workspace holds those to the same rows; rows of which another one knows the answer to the same
+        question are taken from there.
+        """
+        keys = _keys(work, rows)
+        kind, address = f"{work.kind}.{fingerprint(question)[:12]}", fingerprint([question, keys.tobytes().hex()])
+        if self._workspace is None:
+            if address not in self._found:
+                self._found[address] = run(work, rows, meter=self._meter, engine=self._engine)
+            return self._found[address].copy()
+        root = self._workspace.root
+
+        def make(folder: Path) -> None:
+            lines = [work.lines(row) for row in rows]
+            answers = Answers.in_folder(folder, keys, lines, work.width, sorted(root.glob(f"{kind}-*")))
+            run(work, rows, meter=self._meter, engine=self._engine, answers=answers)
+
+        return Answers.finished(self._workspace.step(kind, address, make))
 
     def _kept(self, kind: str, asked: Any, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """The arrays that answer a question: from memory, from disk, or made now."""
@@ -129,8 +143,10 @@ class Signals:
                                  fix="delete this folder; it is made again") from None
 
 
-def _content(encoded: Sequence[Encoded]) -> list[Any]:
-    return [[row.ids, row.trained] for row in encoded]
+def _keys(work: Pass[Row], rows: Sequence[Row]) -> np.ndarray:
+    """Uint8 [N, 16], of what decides each row's answer."""
+    told = b"".join(bytes.fromhex(fingerprint([work.content(row)])[:32]) for row in rows)
+    return np.frombuffer(told, dtype=np.uint8).reshape(-1, 16)
 
 
 def _weights(model: Any) -> str:

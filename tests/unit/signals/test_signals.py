@@ -144,10 +144,13 @@ def test_embeddings_are_those_of_the_pass_and_kept_in_memory(encoder_folder):
 
 def test_a_damaged_file_is_told(model, tmp_path):
     Signals(workspace=Workspace(tmp_path)).gradients(model, rows(5), width=8)
-    file, = tmp_path.glob("gradients-*/signal.safetensors")
-    file.write_bytes(b"nothing")
+    Signals(workspace=Workspace(tmp_path)).activations(model, rows(5))
+    for file in (*tmp_path.glob("gradients.*/values.npy"), *tmp_path.glob("activations-*/signal.safetensors")):
+        file.write_bytes(b"nothing")
     with pytest.raises(WorkspaceError, match="damaged"):
         Signals(workspace=Workspace(tmp_path)).gradients(model, rows(5), width=8)
+    with pytest.raises(WorkspaceError, match="damaged"):
+        Signals(workspace=Workspace(tmp_path)).activations(model, rows(5))
 
 
 def test_an_encoder_predicts_no_tokens(encoder_folder):
