@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import threading
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from scrimp.signals.passes import Engine, Found, Pass, local
 __all__ = ["engine_named"]
 
 _BLOCKS = 1000  # of batches, each handed to a worker as one
+_REACH_S = 5.0
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
@@ -44,13 +47,16 @@ class _Holder:
         import torch
 
         torch.set_num_threads(1)  # an actor is a processor
-        self._opened = ray.get(work).opened()
-        self._found_of = self._opened.__enter__()
+        self._work = ray.get(work)
+        self._own = threading.local()  # Ray calls from another thread, and what torch is told holds for a thread
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         number, rows = row["item"]
         try:
-            return {"item": (number, self._found_of(rows))}
+            if not hasattr(self._own, "opened"):
+                self._own.opened = self._work.opened()
+                self._own.found_of = self._own.opened.__enter__()
+            return {"item": (number, self._own.found_of(rows))}
         except ScrimpError as error:  # raised here, Ray would try again and then tell of itself
             return {"item": (number, error)}
 
@@ -93,11 +99,25 @@ def _connect(address: str | None) -> None:
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        if not ray.is_initialized():
+    if not ray.is_initialized():
+        if address not in (None, "auto", "local"):
+            _reach(str(address))
+        try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise OptionError("Ray cannot be reached", where="address", why=str(error)[:200],
-                          fix="start it with: ray start --head, or leave the address out") from None
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise _unreachable(str(error)) from None
     ray.data.DataContext.get_current().enable_progress_bars = False
 
+
+def _reach(address: str) -> None:
+    """Ask whether anybody listens there: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _unreachable(f"{address}: {error}") from None
+
+
+def _unreachable(why: str) -> OptionError:
+    return OptionError("Ray cannot be reached", where="address", why=why[:200],
+                       fix="start it with: ray start --head; or leave the address out")

@@ -1,0 +1,1 @@
+"""Passes over rows: gradients beside a loop, and what is kept through kills."""

@@ -1,0 +1,139 @@
+"""Gradients of each row: packed beside a loop with a batch of one, in turn, in one process; and their equality.
+
+    python -m benchmarks.signals.gradients [--tokens 64,205] [--rows 16] [--rounds 5] [--out FILE]
+
+SmolLM2-135M with LoRA of rank 8 on all linear layers, rows of newsgroup posts, a projection to 8192 numbers in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scrimp.checkpoints.loading import load, resolve
+from scrimp.core.assets import obtain
+from scrimp.core.registry import build
+from scrimp.core.workspace import atomic_write
+from scrimp.examples.datasets import DATASETS
+from scrimp.examples.templates import Encoded
+from scrimp.signals import gradients
+from scrimp.signals.gradients import GradientPass
+from scrimp.signals.projection import Projection
+
+LAYERS = {"all layers": r".*lora_[AB].*", "upper quarter": r".*layers\.(2[3-9])\..*lora_[AB].*"}
+WIDTH = 8192
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", default="64,205", help="tokens of a row")
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = [compared(adapted(dtype), dtype, layers, int(tokens), options.rows, options.rounds)
+             for dtype in ("bfloat16",) for tokens in options.tokens.split(",") for layers in LAYERS]
+    exact = [error(adapted("float32"), int(tokens)) for tokens in options.tokens.split(",")]
+    report = {"torch": torch.__version__, "threads": 1, "speed": found, "largest relative error in float32": max(exact)}
+    print(json.dumps(report, indent=1))
+    if options.out:
+        atomic_write(options.out, json.dumps(report, indent=1) + "\n")
+
+
+def adapted(dtype: Any) -> Any:
+    """SmolLM2-135M with a LoRA that is no longer at its start, and its tokenizer."""
+    loaded = load(resolve("smollm2-135m"), dtype=dtype)
+    model = build("adapter", "lora", {"rank": 8}).attach(loaded.model, seed=0)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 1e-3, generator=draw)
+    return model, loaded.tokenizer
+
+
+def posts(tokenizer: Any, tokens: int, count: int) -> list[Encoded]:
+    """Rows of exactly so many tokens, the last three quarters of them trained."""
+    texts = (text for text, _ in DATASETS["20newsgroups"].load(obtain("20newsgroups"))[0])
+    ids = (tokenizer(text)["input_ids"][:tokens] for text in texts)
+    whole = [one for one, _ in zip((i for i in ids if len(i) == tokens), range(count), strict=False)]
+    trained = [at >= tokens // 4 for at in range(tokens)]
+    return [Encoded(one, trained, row=number) for number, one in enumerate(whole)]
+
+
+def compared(given: Any, dtype: str, layers: str, tokens: int, count: int, rounds: int) -> dict[str, Any]:
+    """Examples a second of both ways, in turn, medians; and milliseconds of the projection for each example."""
+    model, tokenizer = given
+    rows = posts(tokenizer, tokens, count)
+    work = GradientPass(model, LAYERS[layers], WIDTH, 0)
+    batches = [[rows[i] for i in batch] for batch in work.batches([tokens] * count)]
+    few = rows[:4]
+    with work._moving() as chosen:
+        ways: dict[str, Callable[[], Any]] = {
+            "loop": lambda: work._looped(few, chosen), "packed": lambda: [work._packed(batch) for batch in batches]}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        folding: list[float] = []
+        for way in ways.values():
+            way()  # once to warm up
+        for _ in range(rounds):
+            for name, way in ways.items():
+                with clocked_folds() as folds:
+                    started = time.perf_counter()
+                    way()
+                    seconds[name].append((time.perf_counter() - started) / (count if name == "packed" else len(few)))
+            folding.append(1e3 * sum(folds) / count)
+        apart = _apart(torch.cat(ways["packed"]()), work, rows, batches, chosen)
+    pace = {name: 1 / statistics.median(each) for name, each in seconds.items()}
+    return {"layers": layers, "tokens": tokens, "precision": dtype, "rows at once": len(batches[0]),
+            "loop, examples a second": pace["loop"], "packed, examples a second": pace["packed"],
+            "times": pace["packed"] / pace["loop"], "projection, ms an example": statistics.median(folding),
+            "apart, of a gradient's length": apart}
+
+
+class clocked_folds:  # noqa: N801 (used as a context)
+    """Within the block the seconds of each fold are noted."""
+
+    def __enter__(self) -> list[float]:
+        self._real, spent = Projection.fold, []
+
+        def fold(projection: Projection, *args: Any) -> None:
+            started = time.perf_counter()
+            self._real(projection, *args)
+            spent.append(time.perf_counter() - started)
+
+        gradients.Projection.fold = fold  # type: ignore[method-assign]
+        return spent
+
+    def __exit__(self, *_: object) -> None:
+        gradients.Projection.fold = self._real  # type: ignore[method-assign]
+
+
+def _apart(packed: torch.Tensor, work: GradientPass, rows: Sequence[Encoded], batches: Sequence[Sequence[Encoded]],
+           chosen: Any) -> float:
+    order = [row.row for batch in batches for row in batch]
+    few = work._looped(rows[:2], chosen)
+    ours = torch.stack([packed[order.index(row.row)] for row in rows[:2]])
+    return float(((ours - few).norm(dim=1) / few.norm(dim=1)).max())
+
+
+def error(given: Any, tokens: int) -> float:
+    """The largest difference of the two ways in float32, of a gradient's length."""
+    model, tokenizer = given
+    rows = posts(tokenizer, tokens, 3)
+    work = GradientPass(model, LAYERS["all layers"], WIDTH, 0)
+    with work._moving() as chosen:
+        ours, usual = work._packed(rows), work._looped(rows, chosen)
+    assert ours is not None
+    return float(((ours - usual).norm(dim=1) / usual.norm(dim=1)).max())
+
+
+if __name__ == "__main__":
+    main()
