@@ -34,6 +34,7 @@ FAMILIES: dict[str, str] = {
     "head": "scrimp.tuning.heads",
     "continual": "scrimp.tuning.continual",
     "selection": "scrimp.data.selection",
+    "mixing": "scrimp.data.mixing",
     "synthesis": "scrimp.data.synthesis",
     "condensation": "scrimp.data.condensation",
     "merging": "scrimp.surgery.merging",
