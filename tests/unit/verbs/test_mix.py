@@ -55,8 +55,8 @@ def test_a_column_may_name_the_domain_and_the_format_stays(tmp_path: Path) -> No
         csv.writer(file).writerows([("text", "label", "kind"), *rows])
     found = scrimp.mix(pool, domain="kind", method="uniform", size=4, out=tmp_path / "mixed.csv")
     with (tmp_path / "mixed.csv").open(newline="") as file:
-        written_rows = list(csv.DictReader(file))
-    assert Counter(row["kind"] for row in written_rows) == {"x": 2, "y": 2} and set(written_rows[0]) == {"text", "label", "kind"}
+        mixed = list(csv.DictReader(file))
+    assert Counter(row["kind"] for row in mixed) == {"x": 2, "y": 2} and set(mixed[0]) == {"text", "label", "kind"}
     assert [part.of for part in found.parts] == [6, 2]
 
 
