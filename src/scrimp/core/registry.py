@@ -30,6 +30,8 @@ FAMILIES: dict[str, str] = {
     "schedule": "scrimp.tuning.optimizers",
     "clipping": "scrimp.tuning.optimizers",
     "objective": "scrimp.tuning.objectives",
+    "sampling": "scrimp.tuning.sampling",
+    "weighting": "scrimp.tuning.weighting",
     "meta": "scrimp.tuning.meta",
     "head": "scrimp.tuning.heads",
     "continual": "scrimp.tuning.continual",

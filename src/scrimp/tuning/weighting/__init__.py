@@ -1,0 +1,6 @@
+"""How much each example counts in its step."""
+
+from scrimp.tuning.weighting.base import Weighting, Weights
+from scrimp.tuning.weighting.uniform import Uniform
+
+__all__ = ["Uniform", "Weighting", "Weights"]
