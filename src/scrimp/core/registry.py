@@ -50,6 +50,9 @@ FAMILIES: dict[str, str] = {
     "decoding": "scrimp.serving.decoding",
 }
 
+#: family -> modules of rooms further up that add methods to it
+ADDING: dict[str, tuple[str, ...]] = {"sampling": ("scrimp.data.mixing",)}
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -132,7 +135,8 @@ def _load(family: str) -> None:
     if family not in FAMILIES:
         raise OptionError(f"there is no family '{family}'; {nearest(family, FAMILIES)}")
     if family not in _LOADED:
-        importlib.import_module(FAMILIES[family])
+        for module in (FAMILIES[family], *ADDING.get(family, ())):
+            importlib.import_module(module)
         _LOADED.add(family)
     if "entry points" not in _LOADED:
         _LOADED.add("entry points")
