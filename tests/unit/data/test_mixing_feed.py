@@ -11,6 +11,7 @@ import torch
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, OptionError
 from scrimp.core.registry import build
+from scrimp.data.mixing import gathered
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable
 from scrimp.tuning.plan import TunePlan
@@ -58,6 +59,13 @@ def test_static_weights_are_followed() -> None:
     drawn = followed(late, range(20))
     assert shares(drawn[:10])["law"] == pytest.approx(4 / 30, abs=0.03)
     assert shares(drawn[10:])["law"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_domains_are_gathered_with_a_number_for_each_row() -> None:
+    law, web = rows()[20:22], rows()[:1]
+    found, domains = gathered({"law": law, "web": web})
+    assert domains == ("law", "law", "web") and [row.row for row in found] == [0, 1, 2]
+    assert [row.ids for row in found] == [row.ids for row in [*law, *web]]
 
 
 def test_rows_without_a_domain_are_of_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from scrimp.tuning.sampling import Answer, Feed, Question, Sampling
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
 
-__all__ = ["Mixture"]
+__all__ = ["Mixture", "gathered"]
 
 Rows = dict[str, np.ndarray]  # name -> int64 [N], places of a domain's rows in what is trained on
 
@@ -125,6 +126,12 @@ class _Mixed(Feed):
         self._drawing = Drawing(self._drawing.sizes, self._seed, owed, drawn)
         self._looks = tuple(dict(zip(self._probes, row, strict=True)) for row in state["looks"].tolist())
         self._step = -1
+
+
+def gathered(parts: Mapping[str, Sequence[Encoded]]) -> tuple[list[Encoded], tuple[str, ...]]:
+    """The rows of several domains as one data set, numbered anew, and the domain of each for `Mixture.domains`."""
+    named = [(name, row) for name, rows in parts.items() for row in rows]
+    return [replace(row, row=number) for number, (_, row) in enumerate(named)], tuple(name for name, _ in named)
 
 
 preset("mixture", Mixture)
