@@ -14,6 +14,7 @@ from scrimp.evidence import Lab, claim
 GENERAL = ("rec.autos", "sci.electronics", "sci.space", "comp.windows.x", "talk.politics.guns", "misc.forsale")
 CURATED = ("sci.med", "rec.sport.hockey")
 LENGTH, BATCH, STABLE, DECAY, ORDERS = 64, 8, 120, 30, 3
+RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
 
 
 @claim(
@@ -25,12 +26,11 @@ LENGTH, BATCH, STABLE, DECAY, ORDERS = 64, 8, 120, 30, 3
     holds_if=("curated loss: curated < base", "curated loss: soup < curated"),
     arms={"base": {"share": 0.0, "soup": False}, "curated": {"share": 0.5, "soup": False},
           "soup": {"share": 0.5, "soup": True}},
-    search={"learning_rate": (4e-3, 8e-3)}, tuned_for="curated loss",
     methods=("mixing/anneal", "sampling/mixture", "merging/soup"),
-    minutes=5,
+    minutes=3,
 )
-def anneal(lab: Lab, *, share: float, soup: bool, learning_rate: float) -> dict[str, float]:
-    shared: dict[str, Any] = {"adapter": "full", "batch_size": BATCH, "learning_rate": learning_rate, "warmup": 0.0}
+def anneal(lab: Lab, *, share: float, soup: bool) -> dict[str, float]:
+    shared: dict[str, Any] = {"adapter": "full", "batch_size": BATCH, "learning_rate": RATE, "warmup": 0.0}
     general = {name: lab.blocks(lab.texts(name), LENGTH, 200) for name in GENERAL}
     rows, domains = gathered({**general, **{name: lab.blocks(lab.texts(name), LENGTH, 100) for name in CURATED}})
     stable = [row for row, name in zip(rows, domains, strict=True) if name not in CURATED]

@@ -7,6 +7,7 @@ from scrimp.evidence import Lab, claim
 
 GENERAL = ("rec.autos", "sci.electronics", "sci.space", "talk.politics.guns")
 LENGTH, BATCH, STEPS = 32, 16, 240
+RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
 
 
 @claim(
@@ -18,12 +19,10 @@ LENGTH, BATCH, STEPS = 32, 16, 240
     arms={"dual-stage": {"begins": (0.0, 0.5), "shares": (1.0, 1 / 16)},
           "sequential": {"begins": (0.0, 0.5), "shares": (1.0, 0.0)},
           "mixed": {"begins": (0.0,), "shares": (17 / 32,)}, "general-only": {"begins": (0.0,), "shares": (0.0,)}},
-    search={"learning_rate": (4e-3, 8e-3)}, tuned_for="general loss",
     methods=("mixing/dmt", "sampling/mixture"),
-    minutes=5,
+    minutes=3,
 )
-def dual_stage(lab: Lab, *, begins: tuple[float, ...], shares: tuple[float, ...],
-               learning_rate: float) -> dict[str, float]:
+def dual_stage(lab: Lab, *, begins: tuple[float, ...], shares: tuple[float, ...]) -> dict[str, float]:
     def sums(count: int, seed: int) -> list[str]:
         drawn = lab.sums(count * 4, seed=seed)
         return ["".join(row["prompt"] + row["completion"] + "\n" for row in drawn[at:at + 4])
@@ -31,7 +30,7 @@ def dual_stage(lab: Lab, *, begins: tuple[float, ...], shares: tuple[float, ...]
 
     rows, domains = gathered({"sums": lab.blocks(sums(800, lab.seed), LENGTH, 600),
                               **{name: lab.blocks(lab.texts(name), LENGTH, 400) for name in GENERAL}})
-    model = lab.tune(lab.scratch(layers=2, width=64), rows, adapter="full", learning_rate=learning_rate,
+    model = lab.tune(lab.scratch(layers=2, width=64), rows, adapter="full", learning_rate=RATE,
                      steps=lab.scale(STEPS, 8), batch_size=BATCH, sampling="mixture", domains=domains, mixing="dmt",
                      mixing_options={"favoured": "sums", "begins": begins, "shares": shares})
     general = [block for name in GENERAL for block in lab.blocks(lab.texts(name, "test"), LENGTH, lab.scale(40, 4))]
