@@ -30,6 +30,7 @@ FAMILIES: dict[str, str] = {
     "schedule": "scrimp.tuning.optimizers",
     "clipping": "scrimp.tuning.optimizers",
     "objective": "scrimp.tuning.objectives",
+    "packing": "scrimp.tuning.packing",
     "sampling": "scrimp.tuning.sampling",
     "weighting": "scrimp.tuning.weighting",
     "meta": "scrimp.tuning.meta",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scrimp.tuning.adapters import Adapter
     from scrimp.tuning.objectives import Objective
     from scrimp.tuning.optimizers import Clipping, Optimizer, Schedule
+    from scrimp.tuning.packing import Packing
     from scrimp.tuning.sampling import Sampling
     from scrimp.tuning.weighting import Weighting
 
@@ -32,7 +33,7 @@ __all__ = ["DEFAULTS", "TunePlan", "json_schema"]
 
 #: the choices, and what each is if nothing is said
 DEFAULTS = {"adapter": "lora", "optimizer": "adamw", "schedule": "cosine", "clipping": "global-norm",
-            "objective": "sft", "sampling": "shuffle", "weighting": "uniform"}
+            "objective": "sft", "packing": "none", "sampling": "shuffle", "weighting": "uniform"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class TunePlan:
     schedule: Schedule
     clipping: Clipping
     objective: Objective
+    packing: Packing
     sampling: Sampling
     weighting: Weighting
     options: TrainOptions
@@ -82,7 +84,8 @@ class TunePlan:
     def train(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, folder: Path, meter: Meter,
               ledger: Ledger | None = None, validate: Callable[[], float] | None = None) -> TrainResult:
         """Train a model that the adapter is attached to; see `scrimp.tuning.trainer.train`."""
-        return train(model, data, pad_id=pad_id, objective=self.objective, optimizer=self.optimizer,
+        packed = self.packing.pack(data, seed=self.options.seed)
+        return train(model, packed, pad_id=pad_id, objective=self.objective, optimizer=self.optimizer,
                      schedule=self.schedule, clipping=self.clipping, sampling=self.sampling, weighting=self.weighting,
                      options=self.options, folder=folder, meter=meter, ledger=ledger, validate=validate)
 

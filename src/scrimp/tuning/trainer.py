@@ -289,9 +289,8 @@ class _Run:
         self.dead.see()
         if not self.in_backward:
             self.optimizer.step()
-        if self.each:
-            self.feed.see(self.at.step, self.each)
-            self.weights.see(self.each[i] for i in indices)
+        self.feed.see(self.at.step, self.each)
+        self.weights.see(self.each[i] for i in indices if i in self.each)
         self.at.step += 1
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
         self.at.pace.record(time.monotonic() - started, once=self.lower.seconds - kept_s if self.lower else 0.0)

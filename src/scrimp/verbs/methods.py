@@ -168,7 +168,8 @@ def _docstring(method: type[Options]) -> tuple[str, dict[str, str]]:
 def _calls(preset: Preset, options: tuple[OptionPage, ...]) -> dict[str, str]:
     """How the method is asked for, in each of the three languages."""
     given = {o.name: o.default for o in options[:1] if isinstance(o.default, str | int | float)}
-    if preset.family in ("adapter", "optimizer", "schedule", "clipping", "objective", "sampling", "weighting"):
+    if preset.family in ("adapter", "optimizer", "schedule", "clipping", "objective", "packing", "sampling",
+                         "weighting"):
         return _of_verb("tune", {"data": "data.csv"}, {preset.family: preset.name, **given})
     if preset.family == "metric":
         return {**_of_verb("fit", {"data": "data.csv"}, {"metric": preset.name}), "YAML": f"metric: {preset.name}"}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 
-from scrimp.core.registry import Method
+from scrimp.core.registry import Cost, Method
 from scrimp.examples import batching
 
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
 
-__all__ = ["Answer", "Feed", "Question", "Rounds", "Sampling", "Shuffled"]
+__all__ = ["Answer", "Feed", "Planned", "Question", "Rounds", "Sampling", "Shuffled", "cut"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Answer:
 class Feed:
     """Which examples each step of one run sees. What it decides follows from its making and from what it was told.
 
-    In each step the trainer calls `ask`, `told` where there was a question, `indices` (several times), and after the
-    update `see` where `wants_losses`. `state` is kept in checkpoints, which lie between steps.
+    In each step the trainer calls `ask` once, `told` where there was a question, `indices`, and after the update `see`.
+    `state` is kept in checkpoints, which lie between steps.
 
     Attributes:
         steps_per_epoch: steps of what counts as one pass; `epochs` are of so many.
-        wants_losses: whether `see` is of use. If not, examples' own losses are not computed.
+        wants_losses: whether `see` is to be given losses, which are computed only then.
         planned: steps of the run, as it is planned now; the trainer keeps it up to date.
     """
 
@@ -78,7 +78,7 @@ class Feed:
         raise NotImplementedError
 
     def see(self, step: int, losses: Mapping[int, float]) -> None:
-        """The loss of each example of the step, in nats a trained token (or row), as it was before the update."""
+        """The step was made; its examples had these losses before it, in nats a trained token (or row)."""
 
     def foreseen(self, step: int) -> list[int] | None:
         """The examples of the step if they follow from data, seed and plan alone, else None; changes nothing."""
@@ -108,25 +108,37 @@ class Sampling(Method):
         """
         raise NotImplementedError
 
+    def cost(self) -> Cost:
+        """Passes beside those of training, at most, for each example that is trained on, in the long run."""
+        return Cost(forward=0, backward=0)
 
-class Shuffled(Feed):
-    """Every example once an epoch, in an order of each epoch's own."""
 
-    def __init__(self, count: int, *, batch_size: int, seed: int) -> None:
-        super().__init__(-(-count // batch_size))
-        self._count, self._batch_size, self._seed = count, batch_size, seed
-        self._epoch = -1
-        self._steps: list[list[int]] = []
+class Planned(Feed):
+    """Base of feeds that follow from data and seed alone: each epoch is a list of steps.
+
+    Args:
+        epoch: the steps of an epoch (from 0), each a list of examples; every epoch has as many.
+    """
+
+    def __init__(self, epoch: Callable[[int], list[list[int]]]) -> None:
+        self._make, self._epoch, self._steps = epoch, 0, epoch(0)
+        super().__init__(len(self._steps))
 
     def indices(self, step: int) -> list[int]:
         epoch, within = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._steps = batching.steps(range(self._count), batch_size=self._batch_size, seed=self._seed, epoch=epoch)
-            self._epoch = epoch
+            self._steps, self._epoch = self._make(epoch), epoch
         return self._steps[within]
 
     def foreseen(self, step: int) -> list[int]:
         return self.indices(step)
+
+
+class Shuffled(Planned):
+    """Every example once an epoch, in an order of each epoch's own."""
+
+    def __init__(self, count: int, *, batch_size: int, seed: int) -> None:
+        super().__init__(lambda epoch: batching.steps(range(count), batch_size=batch_size, seed=seed, epoch=epoch))
 
 
 class Rounds(Feed):
@@ -158,3 +170,8 @@ class Rounds(Feed):
     def adopt(self, state: Mapping[str, torch.Tensor]) -> None:
         self._order = state["order"].numpy()
         self._round, self._began = state["at"].tolist()
+
+
+def cut(order: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Examples in steps of ``batch_size``, in their order; the last step may have fewer."""
+    return [list(order[at:at + batch_size]) for at in range(0, len(order), batch_size)]
