@@ -13,7 +13,7 @@ from scrimp.examples.batching import collate
 from scrimp.examples.templates import Encoded
 
 BITS, SKILLS, ROWS = 8, 4, 3000
-BATCH, STEPS, LOOKS, PROBES = 64, 330, 10, 16
+BATCH, STEPS, LOOKS, PROBES = 64, 400, 10, 16
 LOOKED = LOOKS * PROBES * SKILLS // BATCH // 3  # what the looks take, in steps, which go backward as well
 #: each skill is half of what the next one needs
 CHAIN = {str(skill): {str(other): 1.0 for other in (skill, skill + 1) if other < SKILLS} for skill in range(SKILLS)}
@@ -35,7 +35,7 @@ CHAIN = {str(skill): {str(other): 1.0 for other in (skill, skill + 1) if other <
 )
 def skill_it(lab: Lab, *, mixing: str, options: dict[str, Any] | None = None) -> dict[str, float]:
     rows, domains = gathered({str(skill): chains(skill, lab.scale(ROWS, 100), lab.rng) for skill in range(SKILLS)})
-    tested = [chains(skill, 400, lab.rng) for skill in range(SKILLS)]
+    tested = [chains(skill, 1000, lab.rng) for skill in range(SKILLS)]
     follows = mixing == "skill-it"
     model = lab.scratch(layers=2, width=64)
     model.resize_token_embeddings(3 + SKILLS)  # type: ignore[operator]
