@@ -19,7 +19,7 @@ from scrimp.tuning.objectives import SFT, Loss, TorchBatch
 from scrimp.tuning.plan import TunePlan
 
 SIZES = {"talk.politics.mideast": 1200, "sci.med": 60, "rec.sport.hockey": 30}  # rows of each
-LENGTH, BATCH, STEPS = 64, 8, 160
+LENGTH, BATCH, STEPS = 32, 8, 160
 RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
 
 

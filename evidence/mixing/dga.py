@@ -12,7 +12,7 @@ from scrimp.evidence import Lab, claim
 from scrimp.examples.templates import Encoded
 
 LIKE = "soc.religion.christian"  # the domain that the target's rows are of
-LENGTH, BATCH, STEPS = 64, 8, 200
+LENGTH, BATCH, STEPS = 32, 8, 200
 RATE = 2e-3
 ROWS, FEW = 100, 24  # of each domain, and of the target
 LOOKS, PROBES = 5, 8

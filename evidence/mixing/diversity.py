@@ -14,7 +14,7 @@ from scrimp.examples.batching import collate
 from scrimp.examples.templates import Encoded
 
 LETTERS, LENGTH, UNSEEN = 12, 8, 36  # of 132 rules
-BATCH, STEPS, LARGEST, FEW = 64, 300, 20_000, 4
+BATCH, STEPS, LARGEST, FEW = 32, 450, 20_000, 4
 
 
 @claim(

@@ -6,7 +6,7 @@ from scrimp.data.mixing import gathered
 from scrimp.evidence import Lab, claim
 
 GENERAL = ("rec.autos", "sci.electronics", "sci.space", "talk.politics.guns")
-LENGTH, BATCH, STEPS = 32, 16, 240
+LENGTH, BATCH, STEPS = 32, 8, 240
 RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
 
 

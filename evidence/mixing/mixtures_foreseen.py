@@ -13,7 +13,7 @@ from scrimp.planning.mixtures import foresee
 
 DOMAINS = ("soc.religion.christian", "talk.politics.mideast", "rec.sport.hockey", "comp.graphics", "sci.med")
 TARGET = "talk.religion.misc"
-LENGTH, BATCH, STEPS = 64, 8, 30
+LENGTH, BATCH, STEPS = 32, 8, 30
 
 
 @claim(

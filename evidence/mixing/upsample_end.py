@@ -9,7 +9,7 @@ from scrimp.data.mixing import Domains, gathered
 from scrimp.evidence import Lab, claim
 
 GENERAL = ("rec.autos", "sci.electronics", "sci.space", "comp.windows.x", "talk.politics.guns", "misc.forsale")
-DOMAIN, LENGTH, BATCH, STEPS = "sci.med", 64, 8, 160
+DOMAIN, LENGTH, BATCH, STEPS = "sci.med", 32, 8, 160
 RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
 ROWS, DOMAIN_ROWS = 200, 60  # of each general group, and of the small domain
 

@@ -67,9 +67,9 @@ class Mix(Verb, Own, Reading):
     positional = ("data",)
     rest = "options"
     examples = (
-        "scrimp mix web.jsonl,law=acts.jsonl --method temperature --size 10000 --out mixed.jsonl",
-        "scrimp mix pool.csv --domain source --method diversity-first --size 5% --out mixed.csv",
-        "scrimp mix web.jsonl,law.jsonl --method upsample-end --favoured law --out mixed.jsonl",
+        "scrimp mix web.jsonl,law.jsonl --method temperature --out mix.jsonl",
+        "scrimp mix web.jsonl,law=acts.csv --method dmt --favoured law --out mix.jsonl",
+        "scrimp mix pool.csv --domain source --size 5% --out mix.csv",
     )
 
     data: Annotated[dict[str, Source], BeforeValidator(_named), OrText()] = Field(description=(
