@@ -19,16 +19,15 @@ from scrimp.tuning.objectives import SFT, Loss, TorchBatch
 from scrimp.tuning.plan import TunePlan
 
 SIZES = {"talk.politics.mideast": 1200, "sci.med": 60, "rec.sport.hockey": 30}  # rows of each
-LENGTH, BATCH, STEPS = 32, 8, 160
-RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
+LENGTH, BATCH, STEPS, RATE = 32, 8, 200, 2e-3
 
 
 @claim(
     papers=(32,),
-    says="A small language model is trained on one large newsgroup and on two of which there are 60 and 30 rows. Drawn "
-         "at a temperature of 5 for half of the steps and by their sizes afterwards, the three are predicted better, "
-         "on average, than drawn by size or at that temperature all the way, or drawn by size with losses weighted as "
-         "that temperature would draw.",
+    says="A small language model goes on to train on three newsgroups that it has not seen, one large and two of which "
+         "there are 60 and 30 rows. Drawn at a temperature of 5 for half of the steps and by their sizes afterwards, "
+         "the three are predicted better, on average, than drawn by size or at that temperature all the way, or drawn "
+         "by size with losses weighted as that temperature would draw.",
     holds_if=("mean loss: cooldown < proportional", "mean loss: cooldown < temperature",
               "mean loss: cooldown < upweighted"),
     arms={"cooldown": {"mixing": "cooldown"}, "proportional": {"mixing": "proportional"},
@@ -64,7 +63,7 @@ class Upweighted(SFT):
 
 
 def trained(lab: Lab, plan: TunePlan, rows: list[Encoded]) -> Any:
-    model = plan.attach(lab.scratch(layers=2, width=64))
+    model = plan.attach(lab.language_model(layers=2, width=64, share=0.5))
     with tempfile.TemporaryDirectory() as folder, quiet():
         plan.train(model, rows, pad_id=0, folder=Path(folder), meter=lab.meter)
     return model

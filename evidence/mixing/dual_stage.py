@@ -18,7 +18,7 @@ RATE = 4e-3  # which searches chose for this model on these texts, whatever the 
     holds_if=("special loss: dual-stage < sequential", "general loss: dual-stage < mixed"),
     arms={"dual-stage": {"begins": (0.0, 0.5), "shares": (1.0, 1 / 16)},
           "sequential": {"begins": (0.0, 0.5), "shares": (1.0, 0.0)},
-          "mixed": {"begins": (0.0,), "shares": (17 / 32,)}, "general-only": {"begins": (0.0,), "shares": (0.0,)}},
+          "mixed": {"begins": (0.0,), "shares": (17 / 32,)}},
     methods=("mixing/dmt", "sampling/mixture"),
     minutes=3,
 )

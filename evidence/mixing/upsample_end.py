@@ -18,12 +18,11 @@ ROWS, DOMAIN_ROWS = 200, 60  # of each general group, and of the small domain
     papers=(17,),
     says="A small language model is trained on six newsgroups and a little of a seventh. Given in the last 15 % of the "
          "steps, where it is half of the rows, the seventh is predicted better than if as many of its rows are spread "
-         "evenly over the run, or come at its beginning, or if it comes by its size; the loss on the others is within "
-         "two per cent of the even mix's.",
-    holds_if=("domain loss: end < spread", "domain loss: end < start", "domain loss: end < by-size",
+         "evenly over the run, or come at its beginning; the loss on the others is within two per cent of the even "
+         "mix's.",
+    holds_if=("domain loss: end < spread", "domain loss: end < start",
               "general loss: end < 1.02 * spread"),
-    arms={"end": {"when": "end"}, "spread": {"when": "spread"}, "start": {"when": "start"},
-          "by-size": {"when": "by-size"}},
+    arms={"end": {"when": "end"}, "spread": {"when": "spread"}, "start": {"when": "start"}},
     methods=("mixing/upsample-end", "sampling/mixture"),
     minutes=3,
 )
@@ -35,8 +34,7 @@ def upsample_end(lab: Lab, *, when: str) -> dict[str, float]:
     late = build("mixing", "upsample-end", {"favoured": DOMAIN})
     even = float(np.mean([late.weights(step, signals=known)[DOMAIN] for step in range(steps)]))
     stages = {"end": {}, "spread": {"begins": (0.0,), "shares": (even,)},
-              "start": {"begins": (0.0, 1 - late.begins[1]), "shares": late.shares[::-1]},
-              "by-size": {"begins": (0.0,), "shares": (None,)}}[when]
+              "start": {"begins": (0.0, 1 - late.begins[1]), "shares": late.shares[::-1]}}[when]
     model = lab.tune(lab.scratch(layers=2, width=64), rows, adapter="full", learning_rate=RATE, steps=steps,
                      batch_size=BATCH, sampling="mixture", domains=domains, mixing="upsample-end",
                      mixing_options={"favoured": DOMAIN, **stages})
