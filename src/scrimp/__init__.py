@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         inspect,
         merge,
         methods,
+        mix,
         predict,
         run,
         sample,
@@ -43,7 +44,7 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
 
 __all__ = [
     "Budget", "Outcome", "ScrimpError", "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export",
-    "fit", "inspect", "merge", "methods", "predict", "run", "sample", "schema", "select", "tune",
+    "fit", "inspect", "merge", "methods", "mix", "predict", "run", "sample", "schema", "select", "tune",
 ]
 
 

@@ -71,6 +71,16 @@ def test_a_batch_is_the_sum_of_its_examples(preset: Preset, start: nn.Module) ->
     assert (gradient(start, whole.total) - sums).norm() < 1e-3 * sums.norm()
 
 
+def test_the_losses_of_rows_are_the_loss(preset: Preset, start: nn.Module) -> None:
+    objective = preset.build()
+    data = ready(objective, start, rows())
+    each, apart = objective.losses(start, batch_of(data)), [objective.loss(start, batch_of([one])) for one in data]
+    assert each.counts.tolist() == [one.count for one in apart]
+    assert each.sums.tolist() == pytest.approx([one.total.item() for one in apart], rel=1e-4)
+    wanted = gradient(start, objective.loss(start, batch_of(data)).total)
+    assert (gradient(start, each.sums.sum()) - wanted).norm() < 1e-4 * wanted.norm()
+
+
 def test_padding_changes_nothing(preset: Preset, start: nn.Module) -> None:
     objective = preset.build()
     short, long = rows(2)

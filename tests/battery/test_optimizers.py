@@ -1,4 +1,4 @@
-"""What every optimizer, schedule and bound on gradients must do, third parties' included."""
+"""What every choice of a training plan must do that follows its steps, third parties' included."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ROWS = [Encoded(ids=[10 + i % 2, *range(20, 25 + i), 100 + i % 2, 2], trained=[F
 of_optimizers = pytest.mark.parametrize("preset", presets("optimizer"), ids=lambda p: p.name)
 of_schedules = pytest.mark.parametrize("preset", presets("schedule"), ids=lambda p: p.name)
 of_clippings = pytest.mark.parametrize("preset", presets("clipping"), ids=lambda p: p.name)
-of_all = pytest.mark.parametrize("preset", [p for f in ("optimizer", "schedule", "clipping") for p in presets(f)],
-                                 ids=lambda p: p.name)
+FOLLOWING = ("optimizer", "schedule", "clipping", "packing", "sampling", "weighting")
+of_all = pytest.mark.parametrize("preset", [p for f in FOLLOWING for p in presets(f)], ids=lambda p: p.name)
 
 
 class Runs:

@@ -32,6 +32,8 @@ from scrimp.verbs import (
     Merge,
     MethodPage,
     Methods,
+    Mix,
+    Mixed,
     Predict,
     Run,
     Sample,
@@ -124,6 +126,15 @@ def _sampled(request: Sample, files: Sequence[Path]) -> None:
 
 def _selected(request: Select, found: Selected) -> None:
     print(f"{found.kept} of {found.of} rows in {found.out}: {found.why}")
+
+
+def _mixed(request: Mix, found: Mixed) -> None:
+    table = Table("domain", "share", "rows", "of", "", box=None, pad_edge=False)
+    for part in found.parts:
+        again = f"each {part.rows / part.of:.1f} times" if part.rows > part.of else ""
+        table.add_row(escape(part.domain), f"{part.share:.1%}", str(part.rows), str(part.of), again)
+    _draw(table)
+    print(f"{found.rows} rows in {found.out}")
 
 
 def _sifted(request: Deduplicate | Decontaminate, found: Sifted) -> None:
@@ -236,5 +247,5 @@ def _cleaned(request: Clean, found: Cleaning) -> None:
 _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
     Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Select: _selected,
-    Deduplicate: _sifted, Decontaminate: _sifted, Evidence: _tried, Clean: _cleaned,
+    Mix: _mixed, Deduplicate: _sifted, Decontaminate: _sifted, Evidence: _tried, Clean: _cleaned,
 }

@@ -30,10 +30,14 @@ FAMILIES: dict[str, str] = {
     "schedule": "scrimp.tuning.optimizers",
     "clipping": "scrimp.tuning.optimizers",
     "objective": "scrimp.tuning.objectives",
+    "packing": "scrimp.tuning.packing",
+    "sampling": "scrimp.tuning.sampling",
+    "weighting": "scrimp.tuning.weighting",
     "meta": "scrimp.tuning.meta",
     "head": "scrimp.tuning.heads",
     "continual": "scrimp.tuning.continual",
     "selection": "scrimp.data.selection",
+    "mixing": "scrimp.data.mixing",
     "synthesis": "scrimp.data.synthesis",
     "condensation": "scrimp.data.condensation",
     "merging": "scrimp.surgery.merging",
@@ -46,6 +50,9 @@ FAMILIES: dict[str, str] = {
     "metric": "scrimp.evaluation.metrics",
     "decoding": "scrimp.serving.decoding",
 }
+
+#: family -> modules of rooms further up that add methods to it
+ADDING: dict[str, tuple[str, ...]] = {"sampling": ("scrimp.data.mixing",)}
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,8 @@ def _load(family: str) -> None:
     if family not in FAMILIES:
         raise OptionError(f"there is no family '{family}'; {nearest(family, FAMILIES)}")
     if family not in _LOADED:
-        importlib.import_module(FAMILIES[family])
+        for module in (FAMILIES[family], *ADDING.get(family, ())):
+            importlib.import_module(module)
         _LOADED.add(family)
     if "entry points" not in _LOADED:
         _LOADED.add("entry points")

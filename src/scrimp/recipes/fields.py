@@ -16,8 +16,8 @@ from scrimp.core.options import Options
 from scrimp.examples.records import Layout
 
 __all__ = [
-    "Based", "Controls", "Keep", "Limit", "Names", "Pairs", "Reading", "Rungs", "Seed", "Selecting", "Settings",
-    "Shape", "Source", "Strictness", "count_of", "pairs",
+    "Based", "Controls", "Keep", "Limit", "Names", "OrText", "Own", "Pairs", "Reading", "Rungs", "Seed",
+    "Selecting", "Settings", "Shape", "Source", "Strictness", "count_of", "pairs",
 ]
 
 
@@ -148,13 +148,9 @@ class Rungs(Options):
     rungs: Names | None = Field(None, description="Which ways to try, by name; without it, the whole ladder.")
 
 
-class Selecting(Options):
-    """Which rows to keep, and by what."""
+class Own(Options):
+    """The options of a method that is chosen by name."""
 
-    keep: Keep = Field(description="How much of the pool: a share, such as 5% or 0.05, or a number of rows.")
-    method: str = Field("k-center", description="Which method.")
-    target: Source | None = Field(
-        None, description="Rows of what the model is to be good at, for methods that ask for some.")
     options: dict[str, Any] = Field({}, description="The method's own options, by name.")
 
     @model_validator(mode="before")
@@ -166,3 +162,12 @@ class Selecting(Options):
         own = {name: value for name, value in given.items() if name in cls.model_fields}
         rest = {name: value for name, value in given.items() if name not in own}
         return {**own, "options": {**own.get("options", {}), **rest}} if rest else given
+
+
+class Selecting(Own):
+    """Which rows to keep, and by what."""
+
+    keep: Keep = Field(description="How much of the pool: a share, such as 5% or 0.05, or a number of rows.")
+    method: str = Field("k-center", description="Which method.")
+    target: Source | None = Field(
+        None, description="Rows of what the model is to be good at, for methods that ask for some.")

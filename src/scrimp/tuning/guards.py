@@ -128,7 +128,7 @@ def _gradient(model: nn.Module, stream: Stream, objective: Objective, tokens: in
 
     moving = list(trainable(model).values())
     total, count = [torch.zeros_like(p) for p in moving], 0
-    for batch in stream.batches(0, tokens):
+    for _, batch in stream.batches(stream.indices(0), tokens):
         loss = objective.loss(model, TorchBatch.of(batch, moving[0].device))
         gradients: Iterable[torch.Tensor | None] = torch.autograd.grad(loss.total, moving, allow_unused=True)
         total = [t if g is None else t + g for t, g in zip(total, gradients, strict=True)]

@@ -47,7 +47,7 @@ class InBackward:
         self.norm = 0.0
 
     @contextmanager
-    def moving_by_mean(self, count: int) -> Iterator[None]:
+    def moving_by_mean(self, count: float) -> Iterator[None]:
         """Within the block a backward pass, of a loss summed over ``count``, moves what it reaches."""
         self.norm = 0.0
         hooks = [parameter.register_post_accumulate_grad_hook(partial(self._move, name, count))
@@ -58,7 +58,7 @@ class InBackward:
             for hook in hooks:
                 hook.remove()
 
-    def _move(self, name: str, count: int, parameter: torch.Tensor) -> None:
+    def _move(self, name: str, count: float, parameter: torch.Tensor) -> None:
         assert isinstance(parameter, nn.Parameter)
         assert parameter.grad is not None
         parameter.grad /= count

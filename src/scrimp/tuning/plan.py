@@ -1,4 +1,4 @@
-"""A tuning plan: six independent choices, written flat.
+"""A tuning plan: independent choices, written flat.
 
 ``tune: {adapter: lora, rank: 16, optimizer: adamw, learning_rate: 1e-4, schedule: wsd, objective: sft, epochs: 3}``
 """
@@ -25,23 +25,29 @@ if TYPE_CHECKING:
     from scrimp.tuning.adapters import Adapter
     from scrimp.tuning.objectives import Objective
     from scrimp.tuning.optimizers import Clipping, Optimizer, Schedule
+    from scrimp.tuning.packing import Packing
+    from scrimp.tuning.sampling import Sampling
+    from scrimp.tuning.weighting import Weighting
 
 __all__ = ["DEFAULTS", "TunePlan", "json_schema"]
 
 #: the choices, and what each is if nothing is said
 DEFAULTS = {"adapter": "lora", "optimizer": "adamw", "schedule": "cosine", "clipping": "global-norm",
-            "objective": "sft"}
+            "objective": "sft", "packing": "none", "sampling": "shuffle", "weighting": "uniform"}
 
 
 @dataclass(frozen=True)
 class TunePlan:
-    """What moves, how it moves, at what rate, by how much at most, toward what, and for how long."""
+    """What moves, how, at what rate, by how much at most, toward what, on which examples, and for how long."""
 
     adapter: Adapter
     optimizer: Optimizer
     schedule: Schedule
     clipping: Clipping
     objective: Objective
+    packing: Packing
+    sampling: Sampling
+    weighting: Weighting
     options: TrainOptions
 
     @classmethod
@@ -78,9 +84,10 @@ class TunePlan:
     def train(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, folder: Path, meter: Meter,
               ledger: Ledger | None = None, validate: Callable[[], float] | None = None) -> TrainResult:
         """Train a model that the adapter is attached to; see `scrimp.tuning.trainer.train`."""
-        return train(model, data, pad_id=pad_id, objective=self.objective, optimizer=self.optimizer,
-                     schedule=self.schedule, clipping=self.clipping, options=self.options, folder=folder, meter=meter,
-                     ledger=ledger, validate=validate)
+        packed = self.packing.pack(data, seed=self.options.seed)
+        return train(model, packed, pad_id=pad_id, objective=self.objective, optimizer=self.optimizer,
+                     schedule=self.schedule, clipping=self.clipping, sampling=self.sampling, weighting=self.weighting,
+                     options=self.options, folder=folder, meter=meter, ledger=ledger, validate=validate)
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The stream of batches: which examples each optimizer step sees, as a pure function of the step."""
+"""The stream of batches: the examples of each optimizer step, cut to fit memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from scrimp.compute.forest import in_portions
 from scrimp.examples import batching
+from scrimp.tuning.sampling import Feed, Shuffled
 
 if TYPE_CHECKING:
     from scrimp.compute.decoder import Packed
@@ -19,59 +20,60 @@ __all__ = ["Stream"]
 
 
 class Stream:
-    """Examples in a new deterministic order each epoch.
+    """Examples as a feed deals them to steps.
 
     Args:
         data: encoded examples.
         batch_size: examples of one optimizer step.
         seed: of the order.
         pad_id: fills short rows.
+        feed: decides which examples a step sees; if left out, all in a new deterministic order each epoch.
     """
 
-    def __init__(self, data: Sequence[Encoded], *, batch_size: int, seed: int, pad_id: int) -> None:
-        self._data, self._batch_size, self._seed, self._pad_id = data, batch_size, seed, pad_id
+    def __init__(self, data: Sequence[Encoded], *, batch_size: int, seed: int, pad_id: int,
+                 feed: Feed | None = None) -> None:
+        self._data, self._pad_id = data, pad_id
+        self._plain = Shuffled(len(data), batch_size=batch_size, seed=seed)
+        self.feed = feed or self._plain
         self.lengths = [example.padded for example in data]
-        self._epoch = -1
-        self._steps: list[list[int]] = []
-        self._enter(0)
-        self.steps_per_epoch = len(self._steps)
+        self.steps_per_epoch = self.feed.steps_per_epoch
 
     def indices(self, step: int) -> list[int]:
         """The examples of this step (from 0)."""
-        epoch, within = divmod(step, self.steps_per_epoch)
-        self._enter(epoch)
-        return self._steps[within]
+        return self.feed.indices(step)
 
-    def rows(self, step: int) -> list[int]:
-        """The numbers, in the data that was read, of the step's examples."""
-        return [self._data[i].row for i in self.indices(step)]
+    def expected(self, step: int) -> list[int]:
+        """The examples of a step as far as can be told beforehand: where that is not at all, some by chance."""
+        foreseen = self.feed.foreseen(step)
+        return self._plain.indices(step) if foreseen is None else foreseen
 
-    def tokens(self, step: int) -> int:
-        """The step's tokens without padding."""
-        return sum(self._data[i].tokens for i in self.indices(step))
+    def rows(self, indices: Sequence[int]) -> list[int]:
+        """The examples' numbers in the data that was read."""
+        return [self._data[i].row for i in indices]
 
-    def batches(self, step: int, tokens: int, path: Packed | None = None) -> Iterator[Batch]:
-        """The step's micro-batches, each of at most ``tokens`` padded tokens (or of one example).
+    def tokens(self, indices: Sequence[int]) -> int:
+        """The examples' tokens without padding."""
+        return sum(self._data[i].tokens for i in indices)
+
+    def batches(self, indices: Sequence[int], tokens: int,
+                path: Packed | None = None) -> Iterator[tuple[list[int], Batch]]:
+        """Micro-batches of examples, each of at most ``tokens`` padded tokens (or of one example), and which they hold.
 
         On the fast path nothing is padded, and what is shared counts once.
         """
-        for part in self._parts(self.indices(step), tokens, path):
-            yield batching.collate([self._data[i] for i in part], pad_id=self._pad_id)
+        for part in self._parts(indices, tokens, path):
+            yield part, batching.collate([self._data[i] for i in part], pad_id=self._pad_id)
 
     def portions(self, tokens: int, path: Packed) -> list[list[np.ndarray]]:
-        """All rows, int64 [length], and what belongs to them, in the micro-batches of the first epoch."""
-        parts = [part for step in range(self.steps_per_epoch) for part in self._parts(self.indices(step), tokens, path)]
+        """All rows, int64 [length], and what belongs to them, in the micro-batches of a plain first epoch."""
+        parts = [part for step in range(self._plain.steps_per_epoch)
+                 for part in self._parts(self._plain.indices(step), tokens, path)]
         return [[np.asarray(one.ids, dtype=np.int64) for i in part
                  for one in (self._data[i], self._data[i].second) if one] for part in parts]
 
-    def _parts(self, indices: list[int], tokens: int, path: Packed | None) -> list[list[int]]:
+    def _parts(self, indices: Sequence[int], tokens: int, path: Packed | None) -> list[list[int]]:
         if path is None:
             return batching.micro_batches(indices, self.lengths, tokens=tokens)
         rows = [np.asarray(self._data[i].ids) for i in indices]
         sizes = [self._data[i].together if path.shared else self._data[i].tokens for i in indices]
         return [[indices[n] for n in part] for part in in_portions(rows, sizes, tokens, shared=path.shared)]
-
-    def _enter(self, epoch: int) -> None:
-        if epoch != self._epoch:
-            self._steps = batching.steps(self.lengths, batch_size=self._batch_size, seed=self._seed, epoch=epoch)
-            self._epoch = epoch

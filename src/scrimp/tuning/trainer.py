@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
-from pydantic import BaseModel
 from torch import nn
 
 from scrimp.compute.decoder import packed_of
@@ -32,16 +31,18 @@ from scrimp.tuning.fastpath import fast_path
 from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, fault, untrained
 from scrimp.tuning.inbackward import InBackward
 from scrimp.tuning.memory import Tidy, is_out_of_memory, return_freed
-from scrimp.tuning.objectives import Objective, TorchBatch
+from scrimp.tuning.objectives import Loss, Objective, TorchBatch
 from scrimp.tuning.objectives.tokens import decoder_and_head
 from scrimp.tuning.optimizers import Clipping, NormClipping, Optimizer, Schedule, Stepped
 from scrimp.tuning.options import StoppedBy, TrainOptions, TrainResult
-from scrimp.tuning.pace import Pace
+from scrimp.tuning.position import Position
 from scrimp.tuning.recompute import recomputed
 from scrimp.tuning.references import keep_references, with_references
 from scrimp.tuning.reproducible import RandomState, reproducible
+from scrimp.tuning.sampling import Answer, Sampling, Shuffle
 from scrimp.tuning.snapshots import Snapshot, Snapshots, optimizer_state, restore_optimizer
 from scrimp.tuning.stream import Stream
+from scrimp.tuning.weighting import Uniform, Weighting, Weights
 from scrimp.tuning.work import Work
 
 if TYPE_CHECKING:
@@ -53,33 +54,11 @@ _KEPT_TOKENS = 1024  # of a portion of rows whose lower states are computed toge
 _MORE = "declare more, or use a smaller batch_size"
 
 
-class _Position(BaseModel):
-    """Where a run stands: all that a continuation needs beside tensors and random states."""
-
-    first_plan: int
-    planned: int
-    micro_tokens: int
-    step: int = 0
-    cut_by: StoppedBy | None = None
-    stopped_by: StoppedBy | None = None
-    rewinds: int = 0
-    slowed: float = 1.0
-    seconds: float = 0.0
-    tokens: int = 0
-    validated_at: int = -1
-    validation_before: float | None = None
-    best: float | None = None
-    best_step: int = 0
-    waited: int = 0
-    pace: Pace = Pace()
-    curve: list[CurvePoint] = []
-    warnings: list[str] = []
-
-
 def train(
     model: nn.Module, data: Sequence[Encoded], *, pad_id: int, objective: Objective, optimizer: Optimizer,
     schedule: Schedule, options: TrainOptions, folder: Path, meter: Meter, ledger: Ledger | None = None,
-    validate: Callable[[], float] | None = None, clipping: Clipping | None = None,
+    validate: Callable[[], float] | None = None, clipping: Clipping | None = None, sampling: Sampling | None = None,
+    weighting: Weighting | None = None,
 ) -> TrainResult:
     """Train what moves in ``model`` and leave the best weights in it.
 
@@ -96,6 +75,8 @@ def train(
         validate: measures ``model`` (in evaluation mode); lower is better. Called before the first step, every
             ``validate_every`` steps and at the end.
         clipping: of the gradients; their norm over all that moves is cut to 1 if left out.
+        sampling: which examples each step sees; all, in a new order each epoch, if left out.
+        weighting: how much each example counts in its step; alike if left out.
 
     Raises:
         GuardError: a fault that would make the result silently wrong.
@@ -112,7 +93,7 @@ def train(
           fast_path(model, data, pad_id=pad_id, wanted=options.fast, meter=meter) as slow_because,
           recomputed(model, wanted=options.recompute)):
         run = _Run(model, data, pad_id, objective, optimizer, schedule, options, Path(folder), meter, ledger, validate,
-                   clipping or NormClipping(), slow_because)
+                   clipping or NormClipping(), sampling or Shuffle(), weighting or Uniform(), slow_because)
         try:
             return run.go()
         finally:  # an optimizer may let but a part of it move at a time
@@ -137,8 +118,11 @@ class _Run:
     ledger: Ledger | None
     validate: Callable[[], float] | None
     clipping: Clipping
+    sampling: Sampling
+    weighting: Weighting
     slow_because: str | None
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    each: dict[int, float] = field(default_factory=dict)  # mean losses of the examples last passed, where wanted
     over_memory: bool = False
     memory: Tidy = field(default_factory=Tidy)
 
@@ -153,9 +137,11 @@ class _Run:
         self.data = self.prepared()
         silent = set(untrained(self.data, self.objective))
         kept = [example for i, example in enumerate(self.data) if i not in silent]
-        self.stream = Stream(kept, batch_size=options.batch_size, seed=options.seed, pad_id=self.pad_id)
-        steps = options.steps or options.epochs * self.stream.steps_per_epoch
-        self.at = _Position(first_plan=steps, planned=steps, micro_tokens=options.micro_tokens)
+        self.feed = self.sampling.feed(kept, batch_size=options.batch_size, seed=options.seed)
+        self.weights = Weights(self.weighting)
+        self.stream = Stream(kept, batch_size=options.batch_size, seed=options.seed, pad_id=self.pad_id, feed=self.feed)
+        self.feed.planned = steps = options.steps or options.epochs * self.stream.steps_per_epoch
+        self.at = Position(first_plan=steps, planned=steps, micro_tokens=options.micro_tokens)
         if silent:
             rows = ", ".join(str(self.data[i].row) for i in sorted(silent)[:5])
             self.warn(f"{len(silent)} of {len(self.data)} examples have no trained token or label and are left out "
@@ -195,7 +181,8 @@ class _Run:
         return fingerprint({
             "options": self.options.model_dump(mode="json", exclude=cosmetic),
             "methods": [[type(m).__name__, m.model_dump(mode="json")]
-                        for m in (self.objective, self.method, self.schedule, self.clipping)],
+                        for m in (self.objective, self.method, self.schedule, self.clipping, self.sampling,
+                                  self.weighting)],
             "data": [_content(example) for example in kept],
             "moving": {name: list(p.shape) for name, p in self.moving.items()},
             "precision": str(self.dtype), "pad_id": self.pad_id, "validated": self.validate is not None,
@@ -257,7 +244,8 @@ class _Run:
         """Let a part of the adapter look at the first steps' gradients and choose what moves; the looks are billed."""
         if not chooser.looks:
             return
-        if sum(self.stream.tokens(step) for step in range(chooser.looks)) > _tokens_left(self.meter):
+        looked_at = sum(self.stream.tokens(self.stream.expected(step)) for step in range(chooser.looks))
+        if looked_at > _tokens_left(self.meter):
             raise BudgetError("what moves cannot be chosen within the tokens budget", fix=_MORE,
                               why=f"the adapter looks at the gradients of {chooser.looks} steps first")
         chooser.choose(self.looks(chooser.looks))
@@ -267,7 +255,7 @@ class _Run:
     def looks(self, count: int) -> Iterator[None]:
         """Leave the mean gradients of the first ``count`` steps, one after another, in whatever requires one."""
         for step in range(count):
-            self.gradient(step)
+            self.gradient(self.stream.expected(step))
             yield
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -291,7 +279,9 @@ class _Run:
         for part in self.stepped:
             part.enter_step(self.at.step)
         rate = self.set_rate()
-        loss = self.gradient(self.at.step, self.in_backward)
+        self.answer()
+        indices = self.stream.indices(self.at.step)
+        loss = self.gradient(indices, self.in_backward)
         norm = self.in_backward.norm if self.in_backward else self.clipping.bound(self.moving.items())
         if (reason := fault(loss, norm, [point.loss for point in self.at.curve])) is not None:
             self.rewind(reason)
@@ -299,6 +289,8 @@ class _Run:
         self.dead.see()
         if not self.in_backward:
             self.optimizer.step()
+        self.feed.see(self.at.step, self.each)
+        self.weights.see(self.each[i] for i in indices if i in self.each)
         self.at.step += 1
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
         self.at.pace.record(time.monotonic() - started, once=self.lower.seconds - kept_s if self.lower else 0.0)
@@ -311,12 +303,37 @@ class _Run:
         elif self.at.stopped_by is None and self.checkpoint_due():
             self.save()
 
-    def gradient(self, step: int, within: InBackward | None = None) -> float:
-        """Leave a step's mean gradient in the parameters, or move them by it at once; returns the mean loss."""
+    def answer(self) -> None:
+        """Tell the feed what it asks of the model before it decides the step; the passes are billed."""
+        self.feed.planned = self.at.planned
+        if (question := self.feed.ask(self.at.step)) is None:
+            return
+        losses: dict[int, float] = {}
+        means, gradients = {}, {}
+        self.model.train(question.gradients)
+        for name, group in question.groups.items():
+            means[name] = self.gradient(group, asked=True, backward=question.gradients)
+            losses |= self.each
+            if question.gradients:
+                gradients[name] = torch.cat([p.grad.flatten() for p in self.moving.values() if p.grad is not None])
+        self.model.train()
+        products = {(a, b): float(gradients[a] @ gradients[b]) for a in gradients for b in gradients}
+        self.feed.told(self.at.step, Answer(losses, means, products))
+
+    def gradient(self, indices: Sequence[int], within: InBackward | None = None, *, asked: bool = False,
+                 backward: bool = True) -> float:
+        """Leave the examples' mean gradient in the parameters, or move them by it at once; returns the mean loss.
+
+        Args:
+            indices: the examples.
+            within: moves the parameters.
+            asked: find each example's own loss, and give them all the same weight.
+            backward: if not, only losses are found.
+        """
         random = RandomState.now()
         while True:
             try:
-                return self.accumulate(step, within)
+                return self.accumulate(indices, within, asked=asked, backward=backward)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -324,32 +341,46 @@ class _Run:
             if not self.shrink("out of memory"):
                 raise self.too_large()
 
-    def accumulate(self, step: int, within: InBackward | None) -> float:
+    def accumulate(self, indices: Sequence[int], within: InBackward | None, *, asked: bool, backward: bool) -> float:
         """Sum the micro-batches' gradients, then divide by the step's count, so that how it is cut changes nothing."""
-        total, count, computed, below = 0.0, 0, 0, 0
+        total, count, divisor, computed, below = 0.0, 0, 0.0, 0, 0
         self.passed(0)  # what validation passed is on its own bill
+        self.each = {}
         self.model.zero_grad(set_to_none=True)
-        for batch in self.stream.batches(step, self.at.micro_tokens, self.path):
+        for part, batch in self.stream.batches(indices, self.at.micro_tokens, self.path):
             on_device = TorchBatch.of(batch, self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-                loss = self.objective.loss(self.model, on_device)
+            with (torch.set_grad_enabled(backward), torch.autocast(
+                    self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16, cache_enabled=backward)):
+                loss = self.loss(part, on_device, asked)
             self.over_memory |= self.meter.out_of() == "memory"
             if loss.count:
-                with within.moving_by_mean(loss.count) if within else nullcontext():
-                    loss.total.backward()
+                if backward:
+                    with within.moving_by_mean(loss.divisor) if within else nullcontext():
+                        loss.total.backward()
                 total, count = total + float(loss.total.detach()), count + loss.count
+                divisor += loss.divisor
             passed = self.passed(on_device.input_ids.numel())
             computed, below = computed + passed[0], below + passed[1]
             self.memory.after_turn()
         if not count:
-            raise GuardError(f"nothing is trained in step {step + 1}",
-                             where=f"rows {self.stream.rows(step)}", why="the objective counts nothing in it",
+            raise GuardError(f"nothing is trained in step {self.at.step + 1}",
+                             where=f"rows {self.stream.rows(indices)}", why="the objective counts nothing in it",
                              fix="see what is trained with: scrimp inspect")
-        self.charge(step, self.work.flops(computed, count, below, recomputed=self.options.recompute))
+        flops = (self.work.flops(computed, count, below, recomputed=self.options.recompute) if backward
+                 else self.work.forward_flops(computed, count))
+        self.charge(self.stream.tokens(indices), flops, backward=backward)
         for parameter in self.model.parameters():
             if parameter.grad is not None:
-                parameter.grad /= count
-        return total / count
+                parameter.grad /= divisor
+        return total / divisor
+
+    def loss(self, part: Sequence[int], batch: TorchBatch, asked: bool) -> Loss:
+        """The loss of a micro-batch, which holds these examples; weighted, unless their own losses were asked for."""
+        if not (asked or self.feed.wants_losses or self.weights.wants_losses):
+            return self.objective.loss(self.model, batch)
+        losses = self.objective.losses(self.model, batch)
+        self.each |= zip(part, losses.means.tolist(), strict=True)
+        return losses.summed() if asked else self.weights.of(losses)
 
     def passed(self, padded: int) -> tuple[int, int]:
         """Tokens that the last micro-batch passed through the body, and through what is below all that moves."""
@@ -419,7 +450,7 @@ class _Run:
     def cut_to_tokens(self) -> None:
         """Plan no more steps than the token budget pays for."""
         left, planned = _tokens_left(self.meter), 0
-        while planned < self.at.planned and (left := left - self.stream.tokens(planned)) >= 0:
+        while planned < self.at.planned and (left := left - self.stream.tokens(self.stream.expected(planned))) >= 0:
             planned += 1
         self.cut(planned, "tokens")
 
@@ -462,10 +493,10 @@ class _Run:
     def longest(self) -> int:
         return max(self.stream.lengths)
 
-    def charge(self, step: int, flops: float) -> None:
-        tokens = self.stream.tokens(step)
-        self.at.tokens += tokens
-        self.meter.charge(tokens_forward=tokens, tokens_backward=tokens, flops=flops)
+    def charge(self, tokens: int, flops: float, *, backward: bool) -> None:
+        trained = tokens if backward else 0
+        self.at.tokens += trained
+        self.meter.charge(tokens_forward=tokens, tokens_backward=trained, flops=flops)
 
     # -- keeping -------------------------------------------------------------------------------------------------
 
@@ -486,6 +517,8 @@ class _Run:
              **{f"best.{name}": t for name, t in self.best_state.items()},
              **{f"optimizer.{name}": t for name, t in tensors.items()},
              **{f"chosen.{name}": chooser.chosen for name, chooser in self.choosers.items()},
+             **{f"feed.{name}": t for name, t in self.feed.state().items()},
+             **{f"weights.{name}": t for name, t in self.weights.state().items()},
              **{f"random.{name}": t for name, t in random.tensors.items()}},
             {"position": position.model_dump(mode="json"), "optimizer": facts, "random": dict(random.facts)}))
         self.saved_at = time.monotonic()
@@ -495,11 +528,13 @@ class _Run:
         """Take up a checkpoint; ``spent`` (seconds, tokens) stays on the account when it is a rewind."""
         for name, chosen in snapshot.under("chosen").items():
             self.choosers[name].adopt(chosen)
+        self.feed.adopt(snapshot.under("feed"))
+        self.weights.adopt(snapshot.under("weights"))
         put_back(self.moving, snapshot.under("now"))
         self.best_state = snapshot.under("best")
         restore_optimizer(self.optimizer, snapshot.under("optimizer"), snapshot.facts["optimizer"])
         RandomState(snapshot.under("random"), snapshot.facts["random"]).put_back()
-        self.at = _Position.model_validate(snapshot.facts["position"])
+        self.at = Position.model_validate(snapshot.facts["position"])
         if spent:
             self.at.seconds, self.at.tokens = spent
         self.began = time.monotonic()

@@ -15,6 +15,7 @@ from scrimp.verbs.inspect import Inspect
 from scrimp.verbs.learn import Fit, Tune
 from scrimp.verbs.merge import Merge
 from scrimp.verbs.methods import Methods
+from scrimp.verbs.mix import Mix
 from scrimp.verbs.run import Run
 from scrimp.verbs.select import Select
 from scrimp.verbs.sift import Decontaminate, Deduplicate
@@ -22,7 +23,7 @@ from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
     "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export", "fit", "function", "inspect", "merge",
-    "methods", "predict", "run", "sample", "schema", "select", "tune",
+    "methods", "mix", "predict", "run", "sample", "schema", "select", "tune",
 ]
 
 
@@ -53,4 +54,4 @@ clean, evaluate, evidence, export = function(Clean), function(Evaluate), functio
 fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge), function(Methods)
 predict, run, sample = function(Predict), function(Run), function(Sample)
 schema, select, tune = function(Schema), function(Select), function(Tune)
-deduplicate, decontaminate = function(Deduplicate), function(Decontaminate)
+deduplicate, decontaminate, mix = function(Deduplicate), function(Decontaminate), function(Mix)

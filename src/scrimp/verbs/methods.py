@@ -168,12 +168,16 @@ def _docstring(method: type[Options]) -> tuple[str, dict[str, str]]:
 def _calls(preset: Preset, options: tuple[OptionPage, ...]) -> dict[str, str]:
     """How the method is asked for, in each of the three languages."""
     given = {o.name: o.default for o in options[:1] if isinstance(o.default, str | int | float)}
-    if preset.family in ("adapter", "optimizer", "schedule", "clipping", "objective"):
+    if preset.family in ("adapter", "optimizer", "schedule", "clipping", "objective", "packing", "sampling",
+                         "weighting"):
         return _of_verb("tune", {"data": "data.csv"}, {preset.family: preset.name, **given})
     if preset.family == "metric":
         return {**_of_verb("fit", {"data": "data.csv"}, {"metric": preset.name}), "YAML": f"metric: {preset.name}"}
     if preset.family == "selection":
         return _of_verb("select", {"data": "pool.jsonl"}, {"method": preset.name, "keep": "5%", **given})
+    if preset.family == "mixing" and not preset.build().sees:  # type: ignore[attr-defined]
+        calls = _of_verb("mix", {"data": "web.jsonl,law.jsonl"}, {"method": preset.name, **given})
+        return {language: call for language, call in calls.items() if language != "YAML"}
     if preset.family == "merging":
         calls = _of_verb("merge", {"models": "tuned"}, {"method": preset.name, "base": "base", **given})
         return {language: call for language, call in calls.items() if language != "YAML"}

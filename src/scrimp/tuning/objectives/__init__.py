@@ -1,9 +1,11 @@
 """Objectives: toward what a model is tuned."""
 
-from scrimp.tuning.objectives.base import Loss, Objective, TorchBatch
+from scrimp.tuning.objectives.base import Loss, Losses, Objective, TorchBatch
 from scrimp.tuning.objectives.classify import Classify
+from scrimp.tuning.objectives.critical import CriticalSteps
 from scrimp.tuning.objectives.preferences import DirectAlignment
 from scrimp.tuning.objectives.rationale import RationaleDistillation
 from scrimp.tuning.objectives.sft import SFT
 
-__all__ = ["SFT", "Classify", "DirectAlignment", "Loss", "Objective", "RationaleDistillation", "TorchBatch"]
+__all__ = ["SFT", "Classify", "CriticalSteps", "DirectAlignment", "Loss", "Losses", "Objective",
+           "RationaleDistillation", "TorchBatch"]

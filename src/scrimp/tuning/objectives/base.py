@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scrimp.checkpoints.heads import PooledClassifier
-from scrimp.core.errors import ModelError
+from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import Cost, Method
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scrimp.examples.batching import Batch
     from scrimp.examples.templates import Encoded
 
-__all__ = ["Loss", "Objective", "TorchBatch"]
+__all__ = ["Loss", "Losses", "Objective", "TorchBatch"]
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,44 @@ class TorchBatch:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss summed over what is trained (float32 scalar with its graph, in nats), and how many there were."""
+    """A loss summed over what is trained.
+
+    Attributes:
+        total: float32 scalar with its graph, in nats.
+        count: how many trained tokens (or rows) there were.
+        mass: by what a step's total is divided, where its rows have weights; else the count.
+    """
 
     total: torch.Tensor
     count: int
+    mass: float | None = None
+
+    @property
+    def divisor(self) -> float:
+        """What the sum of a step is divided by."""
+        return self.count if self.mass is None else self.mass
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss of each row of a batch, without what belongs to rows.
+
+    Attributes:
+        sums: float32 [B] with their graph, in nats, over what is trained of a row.
+        counts: int64 [B], how many trained tokens (or rows) these are.
+    """
+
+    sums: torch.Tensor
+    counts: torch.Tensor
+
+    @property
+    def means(self) -> torch.Tensor:
+        """float32 [B], in nats a trained token (or row), without their graph."""
+        return self.sums.detach() / self.counts.clamp(min=1)
+
+    def summed(self) -> Loss:
+        """All rows as one."""
+        return Loss(self.sums.sum(), int(self.counts.sum()))
 
 
 class Objective(Method):
@@ -99,7 +133,17 @@ class Objective(Method):
 
     def loss(self, model: nn.Module, batch: TorchBatch) -> Loss:
         """The loss of a batch, summed over its trained tokens or rows and never averaged."""
-        raise NotImplementedError
+        return self.losses(model, batch).summed()
+
+    def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
+        """The loss of each row, whose sum is `loss`.
+
+        Raises:
+            OptionError: the objective tells no row from another.
+        """
+        raise OptionError(f"'{self.name}' does not tell the loss of each example", where="objective",
+                          why="the sampling or the weighting goes by it",
+                          fix="choose another objective, or sampling: shuffle and weighting: uniform")
 
     def supervised(self, example: Encoded) -> int:
         """How many tokens or rows of this example the loss counts."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from scrimp.core.registry import preset
-from scrimp.tuning.objectives.base import Loss, Objective, TorchBatch
+from scrimp.tuning.objectives.base import Losses, Objective, TorchBatch
 
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
@@ -29,11 +29,11 @@ class Classify(Objective):
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
-    def loss(self, model: nn.Module, batch: TorchBatch) -> Loss:
-        labelled = batch.targets >= 0
-        logits = model(batch.input_ids, batch.attention_mask).float()[labelled]
-        total = F.cross_entropy(logits, batch.targets[labelled], reduction="sum", label_smoothing=self.label_smoothing)
-        return Loss(total, len(logits))
+    def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
+        logits = model(batch.input_ids, batch.attention_mask).float()
+        sums = F.cross_entropy(logits, batch.targets, reduction="none", ignore_index=-1,
+                               label_smoothing=self.label_smoothing)
+        return Losses(sums, (batch.targets >= 0).long())
 
     def supervised(self, example: Encoded) -> int:
         return int(example.target is not None)

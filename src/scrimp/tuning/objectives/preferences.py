@@ -17,7 +17,7 @@ from scrimp.core.interrupts import stop_if_requested
 from scrimp.core.registry import Cost, preset
 from scrimp.examples.batching import collate, micro_batches
 from scrimp.tuning.adapters import compute_dtype
-from scrimp.tuning.objectives.base import Loss, TorchBatch
+from scrimp.tuning.objectives.base import Losses, TorchBatch
 from scrimp.tuning.objectives.tokens import TokenObjective, has_virtual_tokens
 from scrimp.tuning.work import Work
 
@@ -98,13 +98,13 @@ class DirectAlignment(TokenObjective):
         found = self._measured(model, data, pad_id, micro_tokens, meter)
         return [replace(example, reference=pair) for example, pair in zip(data, found, strict=True)]
 
-    def loss(self, model: nn.Module, batch: TorchBatch) -> Loss:
+    def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
         summed, tokens = self._log_probabilities(model, batch)
         losses = self.preference_weight * self.preference(summed, tokens, batch.reference)
         pairs = len(losses)
         if self.sft:
             losses = losses - self.sft * summed[:pairs] / tokens[:pairs]
-        return Loss(losses.sum(), pairs)
+        return Losses(losses, torch.ones_like(losses, dtype=torch.int64))
 
     def preference(self, summed: torch.Tensor, tokens: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         """The loss of each pair, float32 [B].

@@ -11,7 +11,7 @@ from torch import nn
 
 from scrimp.core.errors import DataError
 from scrimp.core.registry import preset
-from scrimp.tuning.objectives.base import Loss, TorchBatch
+from scrimp.tuning.objectives.base import Losses, TorchBatch
 from scrimp.tuning.objectives.tokens import TokenObjective
 
 if TYPE_CHECKING:
@@ -45,11 +45,13 @@ class RationaleDistillation(TokenObjective):
                             fix="give rows with prompt, completion and rationale")
         return list(data)
 
-    def loss(self, model: nn.Module, batch: TorchBatch) -> Loss:
+    def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
         losses, rows = self.token_losses(model, batch)
         tokens = torch.bincount(rows, minlength=len(batch.input_ids))
         shares = torch.where(batch.second >= 0, self.rationale_weight, 1.0) / tokens.clamp(min=1)
-        return Loss((losses * shares[rows]).sum(), int((batch.second < 0).sum()))
+        count = int((batch.second < 0).sum())
+        owners = torch.where(batch.second >= 0, batch.second, torch.arange(len(tokens), device=tokens.device))
+        return Losses(losses.new_zeros(count).index_add(0, owners[rows], losses * shares[rows]), tokens.new_ones(count))
 
     def supervised(self, example: Encoded) -> int:
         return int(any(example.trained[1:]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from scrimp.core.registry import preset
-from scrimp.tuning.objectives.base import Loss, TorchBatch
+from scrimp.tuning.objectives.base import Loss, Losses, TorchBatch
 from scrimp.tuning.objectives.tokens import TokenObjective
 
 __all__ = ["SFT"]
@@ -24,6 +25,11 @@ class SFT(TokenObjective):
     def loss(self, model: nn.Module, batch: TorchBatch) -> Loss:
         losses, rows = self.token_losses(model, batch, summed=True)
         return Loss(losses.sum(), len(rows))
+
+    def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
+        losses, rows = self.token_losses(model, batch)
+        count = len(batch.input_ids)
+        return Losses(losses.new_zeros(count).index_add(0, rows, losses), torch.bincount(rows, minlength=count))
 
 
 preset("sft", SFT)
