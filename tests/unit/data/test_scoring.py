@@ -12,7 +12,7 @@ from scrimp.checkpoints.loading import resolve
 from scrimp.core.errors import OptionError
 from scrimp.core.registry import build, presets
 from scrimp.data.selection.hardness import Hardness, hardness
-from scrimp.data.selection.labelnoise import LabelNoise, label_margins
+from scrimp.data.selection.labelnoise import LabelNoise, confident_joint, label_trust
 from scrimp.data.selection.likelihood import Likelihood, arranged, bigram_log_probabilities
 from scrimp.data.selection.outoffold import out_of_fold
 from scrimp.data.selection.quality import Quality
@@ -247,10 +247,25 @@ def test_where_all_are_as_hard_none_is_preferred(loss):
     assert scores.tolist() == [float(loss > 2)] * 12
 
 
-def test_a_margin_is_how_much_more_a_label_is_believed_than_usual():
-    chances = np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4]])
-    assert label_margins(chances, np.array([0, 0, 1])) == pytest.approx(
-        [(0.9 - 0.7) - (0.1 - 0.4), (0.5 - 0.7) - (0.5 - 0.4), (0.4 - 0.4) - (0.6 - 0.7)])
+def test_rows_are_counted_where_they_are_believed_to_belong():
+    chances = np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4], [0.75, 0.25]])
+    counts = confident_joint(chances, np.array([0, 0, 1, 1]))  # on average 0.7 for the first label, 0.325 for the other
+    assert counts == pytest.approx(np.array([[1, 1], [1, 1]]), abs=1e-4)
+
+
+def test_mistakes_that_the_classifier_has_learned_are_taken_back():
+    """A third of the first kind is labelled as the second, which a classifier then believes of all the first kind."""
+    rng = np.random.default_rng(0)
+    kind = np.repeat([0, 1], 3000)
+    moved = (kind == 0) & (rng.random(6000) < 1 / 3)
+    labels = np.where(moved, 1, kind)
+    truth = np.stack([np.where(kind == 0, 0.97, 0.03), np.where(kind == 0, 0.03, 0.97)], axis=1)
+    learned = truth @ np.array([[2 / 3, 1 / 3], [0, 1]])  # what a classifier of these labels comes to
+    learned = np.clip(learned + 0.02 * rng.normal(size=6000)[:, None] * [1, -1], 0.001, 0.999)
+    trust = label_trust(learned, labels)
+    assert learned[moved, 1].mean() == pytest.approx(0.34, abs=0.03)
+    assert trust[moved].max() < 0.2
+    assert trust[~moved].min() > 0.8
 
 
 def test_wrong_labels_are_left_out():

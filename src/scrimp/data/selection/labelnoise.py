@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from scrimp.examples.records import Examples
     from scrimp.signals import Signals
 
-__all__ = ["LabelNoise", "label_margins"]
+__all__ = ["LabelNoise", "confident_joint", "label_trust"]
+
+_LEAST = 1e-6  # of a probability, so that nothing is impossible
 
 
 class LabelNoise(Scored):
-    """Score a labelled row by how much more its label is believed than any other one.
+    """Score a labelled row by the probability that its label is right.
 
-    Probabilities come from logistic regression on embeddings, each fold's from a fit on the others. The classifier
-    believes in some labels more than in others, so each is measured by the mean ``t_k`` of what it gives to rows of
-    that label: ``score = (p_y - t_y) - max over k != y of (p_k - t_k)``. Rows that confident learning counts as errors
-    have negative scores.
+    Probabilities ``q`` of labels come from logistic regression on embeddings, each fold's from a fit on the others.
+    Confident learning tells from them how labels are mistaken, ``T[given, true]``. A classifier of mistaken labels
+    learns the mistakes too, ``q(x) = T p(x)``, so they are taken back: ``p(x)`` is ``T^-1 q(x)``, brought back to
+    probabilities, and ``score = p_y T[y, y] / sum_k p_k T[y, k]`` for a row labelled y.
 
-    Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels".
+    Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels", who rank rows by
+    ``q`` itself; the correction is that of Patrini et al. 2017, "Making Deep Neural Networks Robust to Label Noise: A
+    Loss Correction Approach".
 
     Attributes:
         folds: parts of the pool.
@@ -46,23 +50,37 @@ class LabelNoise(Scored):
         if len(pool.labels) < 2:
             return np.zeros(len(pool))
         given = np.array([pool.labels.index(row["label"]) for row in pool.rows])
-        return label_margins(out_of_fold(self.embedded(pool, signals), given, folds=self.folds, seed=seed), given)
+        return label_trust(out_of_fold(self.embedded(pool, signals), given, folds=self.folds, seed=seed), given)
 
     def passes(self) -> dict[str, float]:
         return {"embeddings": 1.0}
 
 
-def label_margins(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How much more each row's label is believed than the next, float64 [N], of probabilities [N, C] out of fold.
+def label_trust(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The probability that each row's label is right, float64 [N], of probabilities [N, C] that are out of fold.
 
     Each of the C labels is that of some row.
     """
-    rows = np.arange(len(labels))
-    usual = np.array([probabilities[labels == k, k].mean() for k in range(probabilities.shape[1])])
-    belief = probabilities - usual
-    own = belief[rows, labels]
-    belief[rows, labels] = -np.inf
-    return own - belief.max(axis=1)
+    counts = confident_joint(probabilities, labels)
+    mistaken = counts / counts.sum(axis=0)
+    true = np.maximum(probabilities @ np.linalg.pinv(mistaken).T, _LEAST)
+    together = true * mistaken[labels]
+    return together[np.arange(len(labels)), labels] / together.sum(axis=1)
+
+
+def confident_joint(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many rows have which given label and which true one, float64 [given, true].
+
+    A row counts for the likeliest of the labels that it is given a higher probability of than rows with that label are
+    on average; if there is none, for no label. Each given label's counts are brought to its number of rows.
+    """
+    classes = probabilities.shape[1]
+    usual = np.array([probabilities[labels == k, k].mean() for k in range(classes)])
+    confident = np.where(probabilities >= usual, probabilities, -1.0)
+    sure = confident.max(axis=1) >= 0
+    counts = _LEAST * np.eye(classes)
+    np.add.at(counts, (labels[sure], confident[sure].argmax(axis=1)), 1)
+    return counts * (np.bincount(labels, minlength=classes) / counts.sum(axis=1))[:, None]
 
 
 preset("label-noise", LabelNoise)

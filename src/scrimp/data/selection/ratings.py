@@ -29,9 +29,8 @@ class CuratedRatings(Scored):
 
     Ratings are levels of another method's score. Rows that are alike deserve the same rating, so how often the ratings
     of a row and of those nearest to it go together tells the matrix ``T[true, given]`` with which they are mistaken. A
-    rating is replaced where another one is surely the true one, by ``p(k | ratings) ~ p(k) T[k, own]
-    (prod_j T[k, r_j])^(1 / spread)`` over the neighbours j. Among equal ratings, rows far from their neighbours go
-    first.
+    rating is replaced where another one is surely the true one, by ``p(k | ratings) ~ p(k) T[k, own] prod_j T[k, r_j]``
+    over the neighbours j. Among equal ratings, rows far from their neighbours go first.
 
     Pang et al. 2025, "Improving Data Efficiency via Curating LLM-Driven Rating Systems"; there a strong model rates and
     T is fitted to frequencies of pairs and triples (Zhu, Song and Liu 2021, "Clusterability as an Alternative to Anchor
@@ -42,7 +41,6 @@ class CuratedRatings(Scored):
         by: the selection method whose scores are rated, one that gives each row a score.
         levels: of a rating, each for as many rows.
         neighbours: that have a say in a row's rating.
-        spread: how many neighbours say as much as one more opinion on the row itself would.
         sure: least probability with which a rating is replaced.
         rule: "highest", "lowest", "middle" or "sample": which scores are kept.
         temperature: of "sample".
@@ -52,15 +50,14 @@ class CuratedRatings(Scored):
 
     by: str = "loss"
     levels: int = Field(default=6, ge=2, le=20)
-    neighbours: int = Field(default=5, ge=2)
-    spread: float = Field(default=1.0, ge=1)
+    neighbours: int = Field(default=10, ge=2)
     sure: Fraction = 0.5
 
     def score(self, pool: Examples, *, signals: Signals, target: Examples | None, seed: int) -> np.ndarray:
         rated = self._rater().select(pool, 0, signals=signals, target=target, seed=seed)
         assert rated.scores is not None  # as every `Scored` gives
         return rating_scores(levels_of(rated.scores, self.levels), self.embedded(pool, signals), self.levels,
-                             neighbours=self.neighbours, spread=self.spread, sure=self.sure)
+                             neighbours=self.neighbours, sure=self.sure)
 
     def passes(self) -> dict[str, float]:
         return {**self._rater().passes(), "embeddings": 1.0}
@@ -73,14 +70,14 @@ class CuratedRatings(Scored):
         return made
 
 
-def rating_scores(ratings: np.ndarray, vectors: np.ndarray, levels: int, *, neighbours: int, spread: float,
+def rating_scores(ratings: np.ndarray, vectors: np.ndarray, levels: int, *, neighbours: int,
                   sure: float) -> np.ndarray:
     """Curated ratings of rows with unit ``vectors`` [N, D], and less than one step more for a row that is far out."""
     if len(ratings) < 3:
         return ratings.astype(np.float64)
     near, distance = nearest_rows(vectors, neighbours)
     mistaken, share = transition_matrix(ratings, near, levels)
-    mended = curated(ratings, near, mistaken, share, spread=spread, sure=sure)
+    mended = curated(ratings, near, mistaken, share, sure=sure)
     return mended + np.clip(distance.mean(axis=1), 0, 2) / 2.001
 
 
@@ -130,17 +127,16 @@ def _shares(counts: np.ndarray) -> np.ndarray:
 
 
 def curated(ratings: np.ndarray, neighbours: np.ndarray, mistaken: np.ndarray, share: np.ndarray, *,
-            spread: float = 1.0, sure: float = 0.5) -> np.ndarray:
+            sure: float = 0.5) -> np.ndarray:
     """Ratings [N] with those replaced that another one is the truth of with a probability of at least ``sure``.
 
     Args:
         ratings, neighbours: as for `transition_matrix`; all given neighbours have a say.
         mistaken, share: what `transition_matrix` found.
-        spread, sure: see `CuratedRatings`.
+        sure: see `CuratedRatings`.
     """
     said = np.log(mistaken)
-    around = said[:, ratings[neighbours]].sum(axis=2).T / spread
-    chance = softmax(np.log(share) + said[:, ratings].T + around, axis=1)
+    chance = softmax(np.log(share) + said[:, ratings].T + said[:, ratings[neighbours]].sum(axis=2).T, axis=1)
     return np.where(chance.max(axis=1) >= sure, chance.argmax(axis=1), ratings)
 
 
