@@ -146,8 +146,14 @@ def test_the_graph_of_neighbours_covers_nearly_as_well(keep):
     whole = similarities(vectors)
     dense = Submodular().cover(vectors, keep)
     assert dense.tolist() == lazy_greedy(FacilityLocation(whole), keep)[0].tolist()
-    sparse = Submodular(neighbours=min(128, 2 * 3000 // keep)).cover(vectors, keep)
+    sparse = Submodular(neighbours=min(64, 3000 // keep)).cover(vectors, keep)
     assert covered(whole, sparse) > 0.98 * covered(whole, dense)
+
+
+def test_rows_with_more_copies_than_neighbours_are_covered():
+    vectors = np.concatenate([np.repeat(unit(np.eye(4)), 50, axis=0), clustered(40, width=4, spread=1)])
+    kept = Submodular(neighbours=8).cover(vectors, 6)
+    assert {0, 1, 2, 3} <= set((kept // 50).tolist())
 
 
 def test_a_large_pool_is_thinned_and_still_covered():

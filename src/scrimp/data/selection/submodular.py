@@ -25,8 +25,9 @@ __all__ = ["FacilityLocation", "GraphCut", "Objective", "Submodular", "lazy_gree
            "taylor_softmax"]
 
 _DENSE = 8192          # rows of the largest pool that is compared whole: 256 MiB in float32
-_THINNED = 64          # rows for each kept one, of a larger pool: more of them change the choice by little
-_FEWEST, _MOST = 32, 128   # neighbours of a row
+_THINNED = 128         # rows for each kept one, of a larger pool: more of them change the choice by little
+_FEWEST, _MOST = 32, 64    # neighbours of a row
+_UNCOVERED = 0.9       # of the similarity with its farthest neighbour: what a row counts that no neighbour covers
 _MISSED = 0.01         # the chance that a step of stochastic greedy looks at none of the best
 
 
@@ -104,7 +105,8 @@ class Submodular(Selector):
     ``sum over i and kept j of s_ij - redundancy * sum over kept i, j of s_ij``, wants rows that are like the pool and
     unlike one another. Greedy choice reaches ``1 - 1/e`` of the best value where more is never worse. Similarity is the
     cosine, at least 0, or in graph cut moved to between 0 and 1. Pools of more than 8,192 rows are covered on the graph
-    of nearest neighbours, after chance has thinned them to 64 rows for each kept one.
+    of nearest neighbours, after chance has thinned them to 128 rows for each kept one. A row that none of its
+    neighbours covers counts nine tenths of its similarity with the farthest of them: something else will be near.
 
     Nemhauser et al. 1978, "An Analysis of Approximations for Maximizing Submodular Set Functions"; Minoux 1978,
     "Accelerated Greedy Algorithms for Maximizing Submodular Set Functions"; Mirzasoleiman et al. 2015, "Lazier Than
@@ -117,8 +119,8 @@ class Submodular(Selector):
         objective: "facility-location" or "graph-cut".
         redundancy: the weight of likeness among kept rows in graph cut; up to 0.5, more is never worse.
         greedy: "lazy" looks at every row that might be the best, "stochastic" at a few in each step.
-        neighbours: of each row, that it can be covered by; None for all in small pools, else for twice as many as there
-            are rows for each kept one, at least 32 and at most 128.
+        neighbours: of each row, that it can be covered by; None for all in small pools, else for as many as there are
+            rows for each kept one, at least 32 and at most 64.
         partitions: parts into which chance deals the pool, each covered by itself.
         bins: filled one after the other until the pool is empty; rows are then drawn from each.
         draw: "best" keeps what is chosen first, "gains" draws from all rows by what they added.
@@ -188,8 +190,11 @@ class Submodular(Selector):
         if self.neighbours is None and len(vectors) <= _DENSE:
             directions = unit(vectors)
             return FacilityLocation((directions @ directions.T).clip(0, 1))
-        count = self.neighbours or max(_FEWEST, min(_MOST, 2 * len(vectors) // keep))
-        return FacilityLocation(nearest(vectors, min(count, len(vectors)), seed=int(rng.integers(1 << 31))).tocsc())
+        count = min(len(vectors), self.neighbours or max(_FEWEST, min(_MOST, len(vectors) // keep)))
+        graph = nearest(vectors, count, seed=int(rng.integers(1 << 31)))
+        above = graph.data.reshape(-1, count)
+        above -= _UNCOVERED * above.min(axis=1, keepdims=True)  # all of it, and no row with many copies were covered
+        return FacilityLocation(graph.tocsc())
 
 
 def lazy_greedy(objective: Objective, keep: int) -> tuple[np.ndarray, np.ndarray]:
