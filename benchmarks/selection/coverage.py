@@ -114,8 +114,7 @@ def apart(name: str, file: Path, keep: int, threads: int) -> dict[str, float]:
 def measured(out: Path, rows: int, threads: int) -> dict[str, Any]:
     """Everything, with what ``out`` already holds of the same measuring."""
     found = begun(out, rows=rows, threads=threads)
-    plan = {SMALL: (KEPT, list(CHOICES)), rows: (tuple(keep * rows // 1_000_000 for keep in LARGE_KEPT),
-                                                 [name for name in CHOICES if "scrimp" in name] + ["chance"])}
+    plan = {SMALL: (KEPT, [*CHOICES]), rows: ([keep * rows // 1_000_000 for keep in LARGE_KEPT], ["chance", "scrimp"])}
     with tempfile.TemporaryDirectory() as folder:
         for count, (keeps, names) in plan.items():
             file = Path(folder) / f"{count}.npy"
