@@ -6,6 +6,7 @@ import numpy as np
 
 from scrimp.evidence import Lab, claim
 from scrimp.examples.templates import Encoded
+from scrimp.signals.losses import losses
 
 WORDS, LENGTH, STEPS, BATCH, TURNS, COPIES = 60, 64, 96, 8, 4, 6
 
@@ -31,9 +32,8 @@ def ingenious(lab: Lab, *, name: str, turns: int = 1) -> dict[str, float]:
     keep, steps = len(texts) // 4, lab.scale(STEPS, 4)
     if name == "hardest":
         lab.spent(forward=len(texts) * LENGTH)
-        knower = lab.language_model()
-        losses = [lab.loss(knower, [row]) for row in each(lab, texts)]
-        drawn = [np.argsort(losses)[::-1][:keep]]
+        found = [-row.log_probability.mean() for row in losses(lab.language_model(), each(lab, texts))]
+        drawn = [np.argsort(found)[::-1][:keep]]
     else:
         lab.spent(forward=0 if name == "random" else len(texts) * LENGTH)
         drawn = [lab.selected(name, vectors, keep, seed=lab.seed + 100 * turn) for turn in range(turns)]
