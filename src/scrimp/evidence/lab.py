@@ -9,6 +9,7 @@ import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,6 +109,17 @@ class Lab:
         kept = cache().step("lab-features", [RECIPES, texts, test_texts], make)
         x = np.load(kept / "features.npy", allow_pickle=False)
         return x[:len(texts)], y, x[len(texts):], test_y
+
+    def selected(self, method: str, features: np.ndarray, keep: int, *, seed: int | None = None,
+                 **options: Any) -> np.ndarray:
+        """The ``keep`` rows of frozen features [N, D] that a selector keeps by them alone."""
+        from scrimp.core.registry import build
+        from scrimp.examples.formats import read
+
+        signals: Any = SimpleNamespace(embeddings=lambda rows: features)
+        pool = read([{"text": str(i)} for i in range(len(features))])
+        return build("selection", method, options).select(pool, keep, signals=signals,
+                                                          seed=self.seed if seed is None else seed).indices
 
     def digits(self, train: int, test: int) -> Split:
         """Handwritten digits of 8x8 pixels, float32 [N, 1, 8, 8] in [0, 1]; 1,797 in all."""

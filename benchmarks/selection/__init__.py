@@ -1,0 +1,1 @@
+"""How well, how fast and how lean rows are selected, at scale and beside other libraries."""
