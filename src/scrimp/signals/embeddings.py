@@ -1,12 +1,13 @@
-"""The mean of a model's last states for each text, and the file that keeps them."""
+"""One vector of a model's last states for each text or row, and the file that keeps those of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
@@ -18,10 +19,11 @@ from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
 from scrimp.core.progress import bar
 from scrimp.core.workspace import atomic_write, fingerprint
-from scrimp.signals.passes import by_length, charge, evaluating, padded
+from scrimp.signals.passes import by_length, charge, evaluating, padded, positions_of
 
-__all__ = ["MAX_TOKENS", "embed_texts", "hidden_states_of"]
+__all__ = ["MAX_TOKENS", "StatePooling", "embed_texts", "hidden_states_of", "pooled_states"]
 
+StatePooling = Literal["mean", "position", "last"]
 MAX_TOKENS = 256  #: of each text, where nothing else is said
 
 
@@ -62,11 +64,30 @@ def _embedded(loaded: Loaded, texts: Sequence[str], max_tokens: int, meter: Mete
     longest = min(max_tokens, getattr(body.config, "max_position_embeddings", max_tokens))
     rows = [loaded.tokenizer(text[:100 * longest], split_special_tokens=True, truncation=True, max_length=longest,
                              verbose=False)["input_ids"] or [loaded.pad_id] for text in texts]
+    return pooled_states(loaded, rows, meter=meter)
+
+
+def pooled_states(loaded: Loaded, rows: Sequence[Sequence[int]], *, pooling: StatePooling = "mean",
+                  meter: Meter | None = None) -> np.ndarray:
+    """One vector of the last hidden states of each row of token ids, float32 [N, D].
+
+    Args:
+        loaded: the model.
+        rows: at least one token each.
+        pooling: the mean; the mean by "position", in which the i-th token counts i times, since a causal model knows
+            the more, the later it is; or the last token's state.
+        meter: what is charged.
+
+    Raises:
+        ModelError: if a state is not finite.
+    """
+    body = hidden_states_of(loaded.model)
     found = np.zeros((len(rows), body.config.hidden_size), dtype=np.float32)
     with evaluating(body), bar("embedding", len(rows)) as shown:
         for batch in by_length([len(row) for row in rows]):
             ids, real = padded([rows[i] for i in batch], loaded.pad_id, left=False, device=body.device)
-            found[batch] = pool(body(input_ids=ids, attention_mask=real).last_hidden_state, real, "mean").cpu().numpy()
+            states = body(input_ids=ids, attention_mask=real).last_hidden_state
+            found[batch] = _pooled(states, real, pooling).cpu().numpy()
             charge(meter, body, int(real.sum()))
             shown.advance(len(batch))
     if not np.isfinite(found).all():
@@ -74,6 +95,13 @@ def _embedded(loaded: Loaded, texts: Sequence[str], max_tokens: int, meter: Mete
                          why="its weights hold NaN or infinity, or overflow in this precision",
                          fix="load it in float32")
     return found
+
+
+def _pooled(states: torch.Tensor, real: torch.Tensor, pooling: StatePooling) -> torch.Tensor:
+    if pooling != "position":
+        return pool(states, real, pooling)
+    weights = (positions_of(real) + 1.0) * real
+    return torch.einsum("bl,bld->bd", weights / weights.sum(dim=1, keepdim=True), states.float())
 
 
 class _Store:

@@ -19,7 +19,7 @@ from scrimp.core.workspace import Workspace, atomic_write, fingerprint
 from scrimp.examples.records import Examples, input_text
 from scrimp.examples.templates import Encoded, Template
 from scrimp.signals.activations import InputStatistics, activations
-from scrimp.signals.embeddings import embed_texts
+from scrimp.signals.embeddings import StatePooling, embed_texts, pooled_states
 from scrimp.signals.gradients import Gradients, gradients
 from scrimp.signals.losses import TokenLosses, losses
 
@@ -70,6 +70,18 @@ class Signals:
         found = self._kept("embeddings", [encoder.fingerprint, texts], lambda: {
             "vectors": torch.from_numpy(embed_texts(load(encoder, dtype="float32"), texts, meter=self._meter))})
         return found["vectors"].numpy().copy()
+
+    def states(self, rows: Examples, *, pooling: StatePooling = "position") -> np.ndarray:
+        """Float32 [N, D], the language model's last states over each whole row, answer included, pooled."""
+        loaded, ids = self.language(), [row.ids for row in self.encoded(rows)]
+        found = self._kept("states", [loaded.checkpoint.fingerprint, loaded.dtype, pooling, ids], lambda: {
+            "vectors": torch.from_numpy(pooled_states(loaded, ids, pooling=pooling, meter=self._meter))})
+        return found["vectors"].numpy().copy()
+
+    @property
+    def meter(self) -> Meter:
+        """For what a method does beside the passes, such as a short training; one of its own if none was given."""
+        return self._meter or Meter()
 
     def losses(self, model: Any, encoded: Sequence[Encoded]) -> list[TokenLosses]:
         """See `scrimp.signals.losses.losses`."""
