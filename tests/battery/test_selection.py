@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from scrimp.checkpoints.loading import resolve
-from scrimp.core.budget import Meter
 from scrimp.core.registry import Preset, presets
-from scrimp.data.selection import Selection
+from scrimp.data.selection import Selection, gradient
 from scrimp.examples.formats import read
 from scrimp.examples.records import Examples
-from scrimp.signals import Signals
+from scrimp.signals import Signals, store
+from scrimp.tuning.plan import TunePlan
 
 pytestmark = pytest.mark.parametrize("preset", presets("selection"), ids=lambda p: p.name)
 
@@ -25,11 +25,26 @@ def pool(count: int = 17) -> Examples:
 
 
 @pytest.fixture
-def select(preset: Preset, encoder_folder):
-    def ask(rows: Examples, keep: int, seed: int = 0, meter: Meter | None = None) -> Selection:
-        signals = Signals(resolve(encoder_folder), meter=meter)
-        return preset.build().select(rows, keep, signals=signals, target=pool(4), seed=seed)
+def select(preset: Preset, encoder_folder, causal_folder):
+    def ask(rows: Examples, keep: int, seed: int = 0, target: int = 4) -> Selection:
+        signals = Signals(resolve(encoder_folder), model=resolve(causal_folder))
+        return preset.build().select(rows, keep, signals=signals, target=pool(target), seed=seed)
     return ask
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows went through a model, for each time that some did."""
+    rows: list[int] = []
+    for owner, name in ((store, "embed_texts"), (store, "losses"), (store, "pooled_states"), (store, "gradients"),
+                        (gradient, "gradients")):
+        made = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda model, asked, made=made, **options: (
+            rows.append(len(asked)), made(model, asked, **options))[1])
+    train = TunePlan.train
+    monkeypatch.setattr(TunePlan, "train", lambda plan, model, asked, **options: (
+        rows.append(plan.options.epochs * len(asked)), train(plan, model, asked, **options))[1])
+    return rows
 
 
 @pytest.mark.parametrize("keep", [0, 1, 5, 17])
@@ -52,13 +67,17 @@ def test_rows_that_are_all_alike_are_no_obstacle(preset: Preset, select) -> None
     select(alike, 4).checked(alike, 4, by=preset.name)
 
 
-def test_cost_is_the_passes_over_the_pool(preset: Preset, select, encoder_folder) -> None:
-    meter, once = Meter(), Meter()
-    select(pool(), 5, meter=meter)
-    Signals(resolve(encoder_folder), meter=once).embeddings(pool())
-    assert meter.bill().tokens_forward == preset.build().cost().forward * once.bill().tokens_forward
+def test_cost_is_the_passes_over_the_pool(preset: Preset, select, passed: list[int]) -> None:
+    counted = []
+    for target in (4, 8):
+        passed.clear()
+        select(pool(), 5, target=target)
+        counted.append(sum(passed))
+    without_target = 2 * counted[0] - counted[1]
+    assert without_target == pytest.approx(preset.build().cost().forward * 17, abs=1)
 
 
 def test_it_is_described(preset: Preset) -> None:
     assert preset.summary.endswith(".")
-    assert all(f"    {name}: " in preset.method.__doc__ for name in preset.method.model_fields)
+    told = "".join(cls.__doc__ or "" for cls in preset.method.__mro__)
+    assert all(f"    {name}: " in told for name in preset.method.model_fields)
