@@ -8,7 +8,7 @@ from scrimp.examples.formats import read
 from scrimp.examples.records import Examples, Layout
 from scrimp.examples.templates import Encoded, Template
 
-STEPS, BATCH = 16, 4
+STEPS, BATCH = 12, 4
 
 
 @claim(
@@ -27,11 +27,11 @@ STEPS, BATCH = 16, 4
     minutes=4,
 )
 def less(lab: Lab, *, method: str, whole: bool = False, **options: str) -> dict[str, float]:
-    each = lab.scale(20, 3)
+    each = lab.scale(12, 3)
     pool, right = mixture(lab, each)
     keep = len(pool) if whole else each
     if method == "less":
-        options |= {"epochs": 2, "share": 0.1, "width": 128, "rank": 4, "learning_rate": 2e-3}  # type: ignore[dict-item]
+        options |= {"epochs": 2, "share": 0.1, "width": 96, "rank": 2, "learning_rate": 2e-3}  # type: ignore[dict-item]
     model = lab.language_model()
     signals = lab.signals(model)
     found = build("selection", method, options).select(pool, keep, signals=signals, target=sums(lab, 12, lab.seed + 1),

@@ -29,7 +29,7 @@ Keep = Literal["aligned", "all", "random", "hardest"]
           "hardest": {"keep": "hardest"}},
     search={"learning_rate": (1e-2, 3e-2)}, tuned_for="reward", better="higher",
     methods=("selection/lim",),
-    unequal="The first run, over all items, is on the bill of what chooses by it: one and a half times the work of the second.",
+    unequal="The first run, over all items, is on the bill of what chooses by it: half as much again.",
     minutes=3,
 )
 def limr(lab: Lab, *, keep: Keep, learning_rate: float) -> dict[str, float]:

@@ -259,8 +259,8 @@ class Lab:
         return attached.eval()
 
     def signals(self, model: nn.Module) -> Signals:
-        """What is known of rows by a model over `tokenizer`; the passes are on the bill."""
-        from scrimp.checkpoints.loading import resolve
+        """What is known of rows by a model over `tokenizer`, in float32; the passes are on the bill."""
+        from scrimp.checkpoints.loading import load, resolve
         from scrimp.signals import Signals
 
         def write(folder: Path) -> None:
@@ -268,7 +268,13 @@ class Lab:
             self.tokenizer().save_pretrained(folder)
 
         weights = {name: fingerprint(value.numpy().tobytes()) for name, value in model.state_dict().items()}
-        return Signals(model=resolve(cache().step("lab-signals", [RECIPES, weights], write)), meter=self.meter)
+        loaded = load(resolve(cache().step("lab-signals", [RECIPES, weights], write)), dtype="float32")
+
+        class InFull(Signals):
+            def language(self, name: str | None = None) -> Loaded:
+                return loaded
+
+        return InFull(model=loaded.checkpoint, meter=self.meter)
 
     def loss(self, model: nn.Module, rows: Sequence[Encoded], *, pad_id: int = 0, objective: str = "sft") -> float:
         """Nats a trained token on held-out rows; measuring is not on the bill."""
