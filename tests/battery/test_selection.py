@@ -12,6 +12,7 @@ from scrimp.data.selection import Selection
 from scrimp.examples.formats import read
 from scrimp.examples.records import Examples
 from scrimp.signals import Signals, store
+from scrimp.tuning.plan import TunePlan
 
 pytestmark = pytest.mark.parametrize("preset", presets("selection"), ids=lambda p: p.name)
 
@@ -35,10 +36,12 @@ def select(preset: Preset, encoder_folder, causal_folder):
 def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows went through a model, for each time that some did."""
     rows: list[int] = []
-    for name in ("embed_texts", "losses"):
-        made = getattr(store, name)
-        monkeypatch.setattr(store, name, lambda model, asked, made=made, **options: (
-            rows.append(len(asked)), made(model, asked, **options))[1])
+    made = store.run
+    monkeypatch.setattr(store, "run", lambda work, asked, **options: (
+        rows.append(len(asked)), made(work, asked, **options))[1])
+    train = TunePlan.train
+    monkeypatch.setattr(TunePlan, "train", lambda plan, model, asked, **options: (
+        rows.append(plan.options.epochs * len(asked)), train(plan, model, asked, **options))[1])
     return rows
 
 
@@ -74,4 +77,5 @@ def test_cost_is_the_passes_over_the_pool(preset: Preset, select, passed: list[i
 
 def test_it_is_described(preset: Preset) -> None:
     assert preset.summary.endswith(".")
-    assert all(f"    {name}: " in preset.method.__doc__ for name in preset.method.model_fields)
+    told = "".join(cls.__doc__ or "" for cls in preset.method.__mro__)
+    assert all(f"    {name}: " in told for name in preset.method.model_fields)

@@ -18,12 +18,14 @@ from scrimp.core.assets import cache, obtain
 from scrimp.core.budget import Meter
 from scrimp.core.errors import OptionError, nearest
 from scrimp.core.progress import quiet
+from scrimp.core.workspace import fingerprint
 from scrimp.examples.templates import Encoded
 
 if TYPE_CHECKING:
     from torch import nn
 
     from scrimp.checkpoints.loading import Loaded
+    from scrimp.signals import Signals
 
 __all__ = ["Lab"]
 
@@ -267,6 +269,24 @@ class Lab:
         with tempfile.TemporaryDirectory() as folder, quiet():
             made.train(attached, rows, pad_id=pad_id, folder=Path(folder), meter=self.meter, validate=validate)
         return attached.eval()
+
+    def signals(self, model: nn.Module) -> Signals:
+        """What is known of rows by a model over `tokenizer`, in float32; the passes are on the bill."""
+        from scrimp.checkpoints.loading import load, resolve
+        from scrimp.signals import Signals
+
+        def write(folder: Path) -> None:
+            model.save_pretrained(folder)  # type: ignore[operator]
+            self.tokenizer().save_pretrained(folder)
+
+        weights = {name: fingerprint(value.numpy().tobytes()) for name, value in model.state_dict().items()}
+        loaded = load(resolve(cache().step("lab-signals", [RECIPES, weights], write)), dtype="float32")
+
+        class InFull(Signals):
+            def language(self, name: str | None = None) -> Loaded:
+                return loaded
+
+        return InFull(model=loaded.checkpoint, meter=self.meter)
 
     def loss(self, model: nn.Module, rows: Sequence[Encoded], *, pad_id: int = 0, objective: str = "sft") -> float:
         """Nats a trained token on held-out rows; measuring is not on the bill."""

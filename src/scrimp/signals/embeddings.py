@@ -1,4 +1,4 @@
-"""The mean of a model's last states for each text, and the file that keeps them."""
+"""One vector of a model's last states for each text or row, and the file that keeps those of texts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
@@ -19,10 +20,11 @@ from scrimp.checkpoints.loading import Loaded
 from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
 from scrimp.core.workspace import atomic_write, fingerprint
-from scrimp.signals.passes import Found, Pass, evaluating, forward_of, padded, run
+from scrimp.signals.passes import Found, Pass, evaluating, forward_of, padded, positions_of, run
 
-__all__ = ["MAX_TOKENS", "EmbeddingPass", "embed_texts", "hidden_states_of"]
+__all__ = ["MAX_TOKENS", "EmbeddingPass", "StatePass", "StatePooling", "embed_texts", "hidden_states_of"]
 
+StatePooling = Literal["mean", "position", "last"]
 MAX_TOKENS = 256  #: of each text, where nothing else is said
 _TOKENIZED = 1024  # texts whose tokens are held at once, for their number
 
@@ -60,6 +62,49 @@ def hidden_states_of(model: nn.Module | Any) -> Any:
 
 
 @dataclass(frozen=True)
+class StatePass(Pass[Sequence[int]]):
+    """One vector of a model's last hidden states for each row of token ids, of which none is empty.
+
+    Attributes:
+        loaded: an encoder, or a causal model.
+        pooling: the mean; the mean by "position", in which the i-th token counts i times, since a causal model knows
+            the more, the later it is; or the last token's state.
+    """
+
+    loaded: Loaded
+    pooling: StatePooling = "mean"
+    kind = "states"
+    said = "reading states"
+
+    @property
+    def width(self) -> int:
+        return int(hidden_states_of(self.loaded.model).config.hidden_size)
+
+    def content(self, row: Sequence[int]) -> Any:
+        return list(row)
+
+    def lengths(self, rows: Sequence[Sequence[int]]) -> list[int]:
+        return [len(row) for row in rows]
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Sequence[Sequence[int]]], Found]]:
+        """Raises: ModelError: if a state is not finite."""
+        body = hidden_states_of(self.loaded.model)
+
+        def found(rows: Sequence[Sequence[int]]) -> Found:
+            ids, real = padded(rows, self.loaded.pad_id, left=False, device=body.device)
+            states = _pooled(body(input_ids=ids, attention_mask=real).last_hidden_state, real, self.pooling)
+            if not bool(states.isfinite().all()):
+                raise ModelError("the model's states are not finite", where=self.loaded.checkpoint.name,
+                                 why="its weights hold NaN or infinity, or overflow in this precision",
+                                 fix="load it in float32")
+            return forward_of(body, int(real.sum()), states.float().cpu().numpy())
+
+        with evaluating(body):
+            yield found
+
+
+@dataclass(frozen=True)
 class EmbeddingPass(Pass[str]):
     """The mean of a model's last states for each text.
 
@@ -75,7 +120,7 @@ class EmbeddingPass(Pass[str]):
 
     @property
     def width(self) -> int:
-        return int(hidden_states_of(self.loaded.model).config.hidden_size)
+        return StatePass(self.loaded).width
 
     def content(self, row: str) -> Any:
         return row
@@ -86,19 +131,8 @@ class EmbeddingPass(Pass[str]):
     @contextmanager
     def opened(self) -> Iterator[Callable[[Sequence[str]], Found]]:
         """Raises: ModelError: if a state is not finite."""
-        body = hidden_states_of(self.loaded.model)
-
-        def found(rows: Sequence[str]) -> Found:
-            ids, real = padded(self._ids(rows), self.loaded.pad_id, left=False, device=body.device)
-            states = pool(body(input_ids=ids, attention_mask=real).last_hidden_state, real, "mean")
-            if not bool(states.isfinite().all()):
-                raise ModelError("the model's states are not finite", where=self.loaded.checkpoint.name,
-                                 why="its weights hold NaN or infinity, or overflow in this precision",
-                                 fix="load it in float32")
-            return forward_of(body, int(real.sum()), states.float().cpu().numpy())
-
-        with evaluating(body):
-            yield found
+        with StatePass(self.loaded).opened() as found_of:
+            yield lambda rows: found_of(self._ids(rows))
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         config = hidden_states_of(self.loaded.model).config
@@ -106,6 +140,13 @@ class EmbeddingPass(Pass[str]):
         return [self.loaded.tokenizer(text[:100 * longest], split_special_tokens=True, truncation=True,
                                       max_length=longest, verbose=False)["input_ids"] or [self.loaded.pad_id]
                 for text in texts]
+
+
+def _pooled(states: torch.Tensor, real: torch.Tensor, pooling: StatePooling) -> torch.Tensor:
+    if pooling != "position":
+        return pool(states, real, pooling)
+    weights = (positions_of(real) + 1.0) * real
+    return torch.einsum("bl,bld->bd", weights / weights.sum(dim=1, keepdim=True), states.float())
 
 
 class _Store:

@@ -20,7 +20,7 @@ from scrimp.examples.records import Examples, input_text
 from scrimp.examples.templates import Encoded, Template
 from scrimp.signals.activations import InputStatistics, activations
 from scrimp.signals.answers import Answers
-from scrimp.signals.embeddings import EmbeddingPass
+from scrimp.signals.embeddings import EmbeddingPass, StatePass, StatePooling
 from scrimp.signals.gradients import GradientPass, Gradients, Moments
 from scrimp.signals.losses import LossPass, TokenLosses, told
 from scrimp.signals.passes import Engine, Pass, Row, local, run
@@ -75,6 +75,17 @@ class Signals:
         encoder = resolve(self._encoder) if isinstance(self._encoder, str) else self._encoder
         work = EmbeddingPass(self._load(encoder, "float32"))
         return self._answers(work, [encoder.fingerprint], [input_text(row) for row in rows]).values
+
+    def states(self, rows: Examples, *, pooling: StatePooling = "position") -> np.ndarray:
+        """Float32 [N, D], the language model's last states over each whole row, answer included, pooled."""
+        loaded, ids = self.language(), [row.ids for row in self.encoded(rows)]
+        work = StatePass(loaded, pooling)
+        return self._answers(work, [loaded.checkpoint.fingerprint, loaded.dtype, pooling], ids).values
+
+    @property
+    def meter(self) -> Meter:
+        """For what a method does beside the passes, such as a short training; one of its own if none was given."""
+        return self._meter or Meter()
 
     def losses(self, model: Any, encoded: Sequence[Encoded]) -> list[TokenLosses]:
         """See `scrimp.signals.losses.losses`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Selection", "Selector"]
 
+_FIX = "tell its author, or choose another method"
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -25,11 +28,14 @@ class Selection:
         indices: int64 [K], rows of the pool, the best first; no row twice.
         scores: float64 [N] of the whole pool, higher is better; None where rows have no score of their own.
         why: one line for the person.
+        reasons: of each row of the whole pool [N], why it is kept or is not, empty where there is nothing to say; None
+            where ``why`` says it all.
     """
 
     indices: np.ndarray
     scores: np.ndarray | None = None
     why: str = ""
+    reasons: Sequence[str] | None = None
 
     def checked(self, pool: Examples, keep: int, *, by: str) -> Selection:
         """This selection, if it is ``keep`` different rows of ``pool``; else a GuardError that names who made it."""
@@ -39,7 +45,10 @@ class Selection:
                 or (keep and not 0 <= indices.min() <= indices.max() < len(pool)):
             raise GuardError(f"the selector did not keep {keep} different rows of {len(pool)}", where=by,
                              why=f"it gave {indices.dtype} {list(indices.shape)}: {indices.ravel()[:5].tolist()}",
-                             fix="tell its author, or choose another method")
+                             fix=_FIX)
+        for name, told in (("scores", self.scores), ("reasons", self.reasons)):
+            if told is not None and len(told) != len(pool):
+                raise GuardError(f"the selector gave {len(told)} {name} for {len(pool)} rows", where=by, fix=_FIX)
         return self
 
 
