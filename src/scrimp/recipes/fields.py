@@ -155,6 +155,8 @@ class Selecting(Options):
     method: str = Field("k-center", description="Which method.")
     target: Source | None = Field(
         None, description="Rows of what the model is to be good at, for methods that ask for some.")
+    balanced: bool = Field(False, description=(
+        "Keep the same share of each label: the method chooses within each label on its own."))
     options: dict[str, Any] = Field({}, description="The method's own options, by name.")
 
     @model_validator(mode="before")

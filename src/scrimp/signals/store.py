@@ -71,6 +71,14 @@ class Signals:
             "vectors": torch.from_numpy(embed_texts(load(encoder, dtype="float32"), texts, meter=self._meter))})
         return found["vectors"].numpy().copy()
 
+    def known_embeddings(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+        """`embeddings` of rows whose embeddings were asked for already; else None, and nothing is computed."""
+        if isinstance(self._encoder, str):  # nobody has asked for any
+            return None
+        asked = [self._encoder.fingerprint, [input_text(row) for row in rows]]
+        found = self._memory.get(fingerprint(["embeddings", asked]))
+        return None if found is None else found["vectors"].numpy().copy()
+
     def losses(self, model: Any, encoded: Sequence[Encoded]) -> list[TokenLosses]:
         """See `scrimp.signals.losses.losses`."""
         def make() -> dict[str, torch.Tensor]:

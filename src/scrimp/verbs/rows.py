@@ -57,7 +57,8 @@ class Rewriting(Verb, Reading):
             if not rows or self._reads_as(path, rows, way):
                 return way
         raise DataError("the rows would be read as other rows from such a file", where=str(self.out),
-                        why="their fields have several names or kinds, of which it keeps one", fix="write a .jsonl file")
+                        why="their fields have several names or kinds, of which it keeps one",
+                        fix="write a .jsonl file")
 
     def _reads_as(self, path: Path, rows: Examples, way: Mapping[str, Any]) -> bool:
         from scrimp.examples.formats import read
