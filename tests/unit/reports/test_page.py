@@ -24,7 +24,8 @@ from scrimp.evaluation.outcome import (
     Sample,
     Score,
 )
-from scrimp.reports import bills, page
+from scrimp.reports import page
+from scrimp.reports.bills import parts_chart
 
 _TAGS = frozenset({
     "html", "head", "meta", "title", "link", "style", "body", "a", "header", "p", "b", "i", "nav", "main", "section",
@@ -229,7 +230,7 @@ def test_rows_that_changed_come_first_and_long_texts_are_clipped() -> None:
 
 def test_parts_fill_the_time_of_the_run() -> None:
     outcome = sample.classification()
-    chart = bills.parts_chart(outcome.parts, outcome.bill)
+    chart = parts_chart(outcome.parts, outcome.bill)
     assert chart is not None
     assert chart.rows[-1] == ("everything else", "6.2 s · 2.8%")
     assert [name for name, _ in chart.rows[:2]] == ["reading and checking the data", "untouched model"]

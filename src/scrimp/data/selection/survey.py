@@ -183,7 +183,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _counted(pool: Examples, rows: np.ndarray) -> Points | None:
-    """Rows by their words, weighed and brought to few dimensions by what ``rows`` hold; None if these hold no word."""
+    """Rows by their words, weighed and brought to few dimensions by what ``rows`` hold; None without two words."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -192,7 +192,10 @@ def _counted(pool: Examples, rows: np.ndarray) -> Points | None:
         counts = words.fit_transform(input_text(pool[i]) for i in rows.tolist())
     except ValueError:  # an empty vocabulary
         return None
-    few = TruncatedSVD(min(_WIDTH, counts.shape[1]), random_state=0).fit(counts)
+    if counts.shape[1] < 2:
+        return None
+    with np.errstate(invalid="ignore"):  # rows that are all alike have no variance to be shared out
+        few = TruncatedSVD(min(_WIDTH, counts.shape[1]), random_state=0).fit(counts)
     return lambda rows: _unit(few.transform(words.transform(input_text(pool[i]) for i in rows.tolist())))
 
 
