@@ -12,7 +12,8 @@ import numpy as np
 from scrimp.core.budget import Bill
 from scrimp.core.workspace import atomic_write
 from scrimp.data.selection.base import Selection
-from scrimp.data.selection.survey import Coverage, Group, Survey
+from scrimp.data.selection.survey import Survey
+from scrimp.data.surveyed import Coverage, Group
 from scrimp.examples.records import Examples
 from scrimp.reports import bills, charts, numbers, plots, text
 from scrimp.reports.charts import Bar, Chart

@@ -52,7 +52,8 @@ class Rewriting(Verb, Reading):
         return reading
 
     def _reading(self, path: Path, rows: Examples) -> dict[str, Any]:
-        ways: list[dict[str, Any]] = [{}, {"layout": rows.layout}, {"columns": self.columns or dict(rows.columns)}]
+        asked = [{"columns": self.columns}] if self.columns else []
+        ways: list[dict[str, Any]] = [{}, *asked, {"layout": rows.layout}, {"columns": dict(rows.columns)}]
         for way in ways:
             if not rows or self._reads_as(path, rows, way):
                 return way

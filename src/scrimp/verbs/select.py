@@ -18,14 +18,14 @@ from scrimp.core.options import Options
 from scrimp.core.progress import say
 from scrimp.core.registry import build
 from scrimp.core.workspace import Workspace
-from scrimp.data.selection.base import Selection, Selector
-from scrimp.data.selection.survey import Coverage, Group, Repeats
+from scrimp.data.surveyed import Coverage, Group, Lengths, Repeats
 from scrimp.examples.records import Examples
 from scrimp.recipes.fields import Seed, Selecting, Source, count_of
 from scrimp.verbs.base import Workspaced
 from scrimp.verbs.rows import Rewriting
 
 if TYPE_CHECKING:
+    from scrimp.data.selection import Selection, Selector
     from scrimp.signals import Signals
 
 __all__ = ["Select", "Selected"]
@@ -41,7 +41,8 @@ class Selected(Options):
         why: in the method's words.
         reading: ``layout`` or ``columns`` to give with the rows, where the names of their fields alone do not tell.
         grouped_by, groups: what was kept of each label, or of each source of rows without labels.
-        in_pool, in_kept: rows that repeat others; None without a page, for which alone they are looked for.
+        in_pool, in_kept: rows that repeat others; None without a page, for which alone they are looked for, and so are
+            the lengths and the coverage.
         coverage: how much of the pool has a kept row near by; None where that was not measured.
         bill, parts: the cost of all, and of each part.
     """
@@ -56,6 +57,7 @@ class Selected(Options):
     groups: tuple[Group, ...] = ()
     in_pool: Repeats | None = None
     in_kept: Repeats | None = None
+    lengths: Lengths | None = None
     coverage: Coverage | None = None
     bill: Bill
     parts: dict[str, Bill]
@@ -154,7 +156,7 @@ class Select(Rewriting, Selecting, Workspaced):
             learn=made.learn), path)
         return made.model_copy(update={
             "grouped_by": seen.grouped_by, "groups": seen.groups, "in_pool": seen.in_pool, "in_kept": seen.in_kept,
-            "coverage": seen.coverage, "parts": parts})
+            "lengths": seen.median_lengths, "coverage": seen.coverage, "parts": parts})
 
     def _asked(self) -> dict[str, Any]:
         """The options of this request; rows that were given themselves are only counted."""
@@ -184,11 +186,8 @@ def _free_names(taken: set[str]) -> dict[str, str]:
     """``scrimp_rank`` and so on; ``scrimp_rank_2`` where the rows were selected before."""
     from scrimp.examples.layouts import ADDED
 
-    for n in count(1):
-        names = {part: f"{ADDED}{part}{f'_{n}' if n > 1 else ''}" for part in ("rank", "score", "reason")}
-        if taken.isdisjoint(names.values()):
-            return names
-    raise AssertionError
+    ways = ({part: f"{ADDED}{part}{f'_{n}' if n > 1 else ''}" for part in ("rank", "score", "reason")} for n in count(1))
+    return next(names for names in ways if taken.isdisjoint(names.values()))
 
 
 def _finite(score: float) -> float | None:

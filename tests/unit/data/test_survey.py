@@ -11,7 +11,8 @@ from scrimp.core.errors import OptionError
 from scrimp.data.selection import Selection, Selector
 from scrimp.data.selection import survey as surveys
 from scrimp.data.selection.balance import quotas, within_labels
-from scrimp.data.selection.survey import Group, survey
+from scrimp.data.selection.survey import survey
+from scrimp.data.surveyed import Group
 from scrimp.examples.formats import read
 from scrimp.examples.records import Examples
 
@@ -104,6 +105,14 @@ def test_words_are_counted_where_there_are_no_embeddings() -> None:
     assert found.coverage is not None and found.coverage.by == "word counts" and found.nearest is not None
     assert found.nearest.kept[::2].max() < found.nearest.kept[1::2].min()
     assert survey(read([{"text": "same"}] * 4), np.array([0])).map is None
+
+
+def test_lengths_are_of_all_texts_of_a_row() -> None:
+    rows = [{"prompt": "x" * n, "completion": "y" * n} for n in (1, 2, 30, 40, 50)]
+    found = survey(read(rows), np.array([4, 2, 3]))
+    assert (found.median_lengths.kept, found.median_lengths.dropped) == (80.0, 3.0)
+    assert found.lengths.tolist() == [2, 4, 60, 80, 100]
+    assert survey(read(rows), np.arange(5)).median_lengths.dropped is None
 
 
 def test_the_same_seed_sees_the_same() -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scrimp.core.options import Options
 from scrimp.core.progress import track
+from scrimp.data.surveyed import Coverage, Group, Lengths, Repeats
 from scrimp.examples import leakage
 from scrimp.examples.records import Examples, Layout, input_text
 
-__all__ = ["Coverage", "Group", "Map", "Nearest", "Repeats", "Survey", "survey"]
+__all__ = ["Map", "Nearest", "Survey", "survey"]
 
 _ORIGINS = ("source", "dataset", "subset", "domain", "origin")  # fields that tell where a row of a mixture is from
 _NEAR = 0.8  # least similarity of near duplicates
@@ -25,51 +25,6 @@ _WIDTH = 64  # of vectors made of word counts
 _WORDS = 20_000
 
 Points = Callable[[np.ndarray], np.ndarray]  # rows of the pool -> float32 [rows, D], each of length one
-
-
-class Group(Options):
-    """Rows with something in common, how many there are, and how many of them were kept."""
-
-    name: str
-    pool: int
-    kept: int
-
-
-class Repeats(Options):
-    """Rows that repeat an earlier one.
-
-    Attributes:
-        rows: that were looked through.
-        exact: that ask the same, but for case, width and spacing.
-        near: that share four fifths of their runs of five characters with another one, those that are exact left out.
-        near_rows: that were looked through for these: a choice by chance of a large pool.
-    """
-
-    rows: int
-    exact: int
-    near: int
-    near_rows: int
-
-
-class Coverage(Options):
-    """How much of the pool has a kept row near by, beside a choice by chance of as many rows.
-
-    Attributes:
-        by: what distance is measured by.
-        radius: within which half of the pool has a row of a choice by chance.
-        kept: the share of the pool that has a kept row within it.
-        chance_low, chance_high: the least and the most of several choices by chance.
-        rows: that were looked at, drawn by chance where the pool is large.
-        through: kept rows that were looked through for each, drawn by chance where more were kept.
-    """
-
-    by: str
-    radius: float
-    kept: float
-    chance_low: float
-    chance_high: float
-    rows: int
-    through: int
 
 
 @dataclass(frozen=True)
@@ -98,6 +53,7 @@ class Survey:
         alike: the largest groups of rows of the pool that ask the same, as places in the pool.
         coverage, nearest, map: None where the rows hold nothing to compare them by.
         lengths: characters of each row, int64 [N].
+        median_lengths: of kept and of dropped rows.
     """
 
     grouped_by: str
@@ -109,6 +65,7 @@ class Survey:
     nearest: Nearest | None
     map: Map | None
     lengths: np.ndarray
+    median_lengths: Lengths
 
 
 def survey(pool: Examples, kept: np.ndarray, *, vectors: np.ndarray | None = None, seed: int = 0) -> Survey:
@@ -126,6 +83,7 @@ def survey(pool: Examples, kept: np.ndarray, *, vectors: np.ndarray | None = Non
     points = _counted(pool, looked_at) if vectors is None else _embedded(vectors)
     told = "word counts" if vectors is None else "sentence embeddings"
     nearest = _nearest(points, len(pool), looked_at, kept, rng) if points else None
+    lengths = np.array([_length(row) for row in pool.rows], dtype=np.int64)
     of_pool, of_kept = Counter(names), Counter(names[i] for i in kept.tolist())
     return Survey(
         grouped_by=by, groups=tuple(Group(name=name, pool=n, kept=of_kept[name]) for name, n in of_pool.most_common()),
@@ -133,7 +91,12 @@ def survey(pool: Examples, kept: np.ndarray, *, vectors: np.ndarray | None = Non
         alike=sorted(leakage.duplicates(pool), key=len, reverse=True), nearest=nearest,
         coverage=_coverage(nearest, told, min(len(kept), _LOOKED_THROUGH)) if nearest else None,
         map=_map(points, np.union1d(looked_at, kept[:_LOOKED_AT])) if points else None,
-        lengths=np.array([_length(row) for row in pool.rows], dtype=np.int64))
+        lengths=lengths,
+        median_lengths=Lengths(kept=_median(lengths[kept]), dropped=_median(np.delete(lengths, kept))))
+
+
+def _median(values: np.ndarray) -> float | None:
+    return float(np.median(values)) if len(values) else None
 
 
 def _groups(pool: Examples) -> tuple[str, Sequence[str]]:
