@@ -6,7 +6,6 @@ import math
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -186,7 +185,8 @@ def _free_names(taken: set[str]) -> dict[str, str]:
     """``scrimp_rank`` and so on; ``scrimp_rank_2`` where the rows were selected before."""
     from scrimp.examples.layouts import ADDED
 
-    ways = ({part: f"{ADDED}{part}{f'_{n}' if n > 1 else ''}" for part in ("rank", "score", "reason")} for n in count(1))
+    ends = ("", *(f"_{n}" for n in range(2, len(taken) + 3)))
+    ways = ({part: f"{ADDED}{part}{end}" for part in ("rank", "score", "reason")} for end in ends)
     return next(names for names in ways if taken.isdisjoint(names.values()))
 
 
