@@ -74,7 +74,7 @@ def templates() -> Environment:
         "estimate": numbers.estimate, "facts": text.facts, "interval": numbers.interval, "metric": numbers.metric_name,
         "range": numbers.range_of, "short": numbers.short, "size": numbers.size,
     }
-    found.globals |= {"share": numbers.share, "symbol": charts.symbol, "place": plots.place}
+    found.globals |= {"share": numbers.share, "symbol": charts.symbol, "spot": plots.spot}
     return found
 
 

@@ -13,7 +13,7 @@ from scrimp.reports import numbers
 from scrimp.reports.charts import Cell, Chart, Scale, drawing, element, guide, levels, percent_of
 from scrimp.reports.text import clip
 
-__all__ = ["Place", "histogram", "place", "scatter", "shares_within"]
+__all__ = ["Place", "histogram", "scatter", "shares_within", "spot"]
 
 _HEIGHT, _TALL = 190, 420
 _TICKS = 24  # pixels below a chart for its numbers
@@ -107,10 +107,10 @@ def _fill(values: Sequence[float]) -> list[float]:
 
 def _placed(one: Place, x: float, y: float) -> Markup:
     words = element("title", clip(f"{'kept' if one.kept else 'dropped'}: {one.text}", _HOVER))
-    return element("svg", place(one.kept, words), x=percent_of(x), y=f"{_TALL * y:.1f}", overflow="visible")
+    return element("svg", spot(one.kept, words), x=percent_of(x), y=f"{_TALL * y:.1f}", overflow="visible")
 
 
-def place(kept: bool, *inside: Markup) -> Markup:
+def spot(kept: bool, *inside: Markup) -> Markup:
     """The mark of a row: a filled diamond if it was kept, else a small circle."""
     if kept:
         return element("path", *inside, d=_KEPT, class_="spot kept")
