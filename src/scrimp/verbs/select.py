@@ -103,8 +103,8 @@ class Select(Rewriting, Selecting, Workspaced):
         from scrimp.examples.writing import check
         from scrimp.signals import Signals
 
-        page, meter, parts = self._page(), Meter(), dict[str, Bill]()
         check(self.out)
+        page, meter, parts = self._page(), Meter(), dict[str, Bill]()
         method = build("selection", self.method, self.options, where="scrimp select")
         with _part("reading the rows", meter, parts):
             pool = self._told(self.data)

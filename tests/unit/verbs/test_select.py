@@ -108,12 +108,14 @@ def test_a_third_partys_method_runs_from_a_recipe(pool, theirs, tmp_path, monkey
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"method": "k-centre"}, "did you mean 'k-center'"), ({"distnace": "cosine"}, "did you mean 'distance'"),
+    ({"out": "."}, "are not written"), ({"out": "chosen.docx"}, "'.docx' are not written"),
     ({"keep": 41}, "41 rows cannot be kept of 40"), ({"keep": "none"}, "neither a share nor a number")])
 def test_mistakes_are_told_and_nothing_is_written(pool, tmp_path, options, message):
     asked = {"keep": 5, "columns": "text=review,label=stars", "workspace": tmp_path / "w", **options}
+    before = set(tmp_path.iterdir())
     with pytest.raises(OptionError, match=message):
-        scrimp.select(pool, out=tmp_path / "a.jsonl", **asked)
-    assert not (tmp_path / "a.jsonl").exists()
+        scrimp.select(pool, **{"out": tmp_path / "a.jsonl", **asked})
+    assert set(tmp_path.iterdir()) - {tmp_path / "w"} == before
 
 
 def test_a_third_partys_mistake_is_told_as_theirs(pool, theirs, tmp_path):
