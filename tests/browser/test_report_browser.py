@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-from unit.reports import sample
+from unit.reports import sample, selected
 
-from scrimp.reports import page
+from scrimp.reports import page, selection
+
+PAGES = (*sample.ALL, *selected.ALL)
 
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
           "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")
@@ -75,7 +77,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("reports")
     for name, make in sample.ALL.items():
         page.write(make(), folder / f"{name}.html")
-    return {name: (folder / f"{name}.html").as_uri() for name in sample.ALL}
+    for name, choose in selected.ALL.items():
+        selection.write(choose(), folder / f"{name}.html")
+    return {name: (folder / f"{name}.html").as_uri() for name in PAGES}
 
 
 def at_width(browser: webdriver.Chrome, width: int, *, dark: bool = False) -> None:
@@ -92,7 +96,7 @@ def fetched(browser: webdriver.Chrome) -> list[str]:
     return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
 
-@pytest.mark.parametrize("name", sample.ALL)
+@pytest.mark.parametrize("name", PAGES)
 def test_opens_without_errors_and_fetches_nothing(browser: webdriver.Chrome, files: dict[str, str], name: str) -> None:
     fetched(browser), browser.get_log("browser")  # what came before
     browser.get(files[name])
@@ -101,7 +105,7 @@ def test_opens_without_errors_and_fetches_nothing(browser: webdriver.Chrome, fil
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("name", sample.ALL)
+@pytest.mark.parametrize("name", PAGES)
 def test_nothing_spills_sideways(browser: webdriver.Chrome, files: dict[str, str], name: str, width: int) -> None:
     at_width(browser, width)
     browser.get(files[name])
@@ -122,9 +126,10 @@ def test_on_paper_it_is_black_on_white_and_fits(browser: webdriver.Chrome, files
     assert spilled <= 680
 
 
-def test_attacks_are_read_and_not_run(browser: webdriver.Chrome, files: dict[str, str]) -> None:
-    browser.get(files["hostile"])
-    assert browser.title.startswith("Use <script>")
+@pytest.mark.parametrize(("name", "title"), [("hostile", "Use <script>"), ("selection-hostile", "10 of 200 rows kept")])
+def test_attacks_are_read_and_not_run(browser: webdriver.Chrome, files: dict[str, str], name: str, title: str) -> None:
+    browser.get(files[name])
+    assert browser.title.startswith(title)
     assert browser.execute_script("return document.querySelectorAll('script, img, iframe, object, form').length") == 0
     assert browser.execute_script("return [...document.querySelectorAll('*')].flatMap(e => [...e.attributes])"
                                   ".filter(a => a.name.startsWith('on')).length") == 0
@@ -141,7 +146,7 @@ def test_the_policy_would_stop_a_script_that_got_in(browser: webdriver.Chrome, t
     assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
 
 
-@pytest.mark.parametrize("name", sample.ALL)
+@pytest.mark.parametrize("name", PAGES)
 def test_everything_that_needs_a_name_has_one(browser: webdriver.Chrome, files: dict[str, str], name: str) -> None:
     at_width(browser, 1280)
     browser.get(files[name])
@@ -177,7 +182,7 @@ def test_dark_is_dark_and_light_is_light(browser: webdriver.Chrome, files: dict[
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("name", ["classification", "many-classes", "hostile"])
+@pytest.mark.parametrize("name", ["classification", "many-classes", "hostile", "selection", "selection-hostile"])
 def test_text_stands_out(browser: webdriver.Chrome, files: dict[str, str], name: str, dark: bool) -> None:
     at_width(browser, 1280, dark=dark)
     browser.get(files[name])
@@ -204,3 +209,28 @@ def test_tables_scroll_by_themselves_on_a_phone(browser: webdriver.Chrome, files
       box.focus(); box.scrollLeft = 200;
       return [document.activeElement === box, box.scrollLeft, box.querySelector('tbody th').getBoundingClientRect().left
               === box.getBoundingClientRect().left];""") == [True, 200, True]
+
+
+def test_marks_on_the_map_are_the_rows_and_tell_them(browser: webdriver.Chrome, files: dict[str, str]) -> None:
+    at_width(browser, 1280)
+    browser.get(files["selection"])
+    kept, dropped, inside, told = browser.execute_script("""
+      const map = document.querySelector('[aria-labelledby=map-title]'), frame = map.getBoundingClientRect();
+      const marks = [...map.querySelectorAll('.spot')], boxes = marks.map(mark => mark.getBoundingClientRect());
+      return [map.querySelectorAll('.spot.kept').length, map.querySelectorAll('.spot.dropped').length,
+              boxes.every(box => box.left >= frame.left && box.right <= frame.right && box.top >= frame.top &&
+                          box.bottom <= frame.bottom),
+              marks.every(mark => /^(kept|dropped): rows:\\d+: .+/.test(mark.querySelector('title').textContent))];""")
+    assert (kept, dropped) == (24, 216)
+    assert inside and told
+
+
+def test_columns_of_a_histogram_stand_on_its_foot(browser: webdriver.Chrome, files: dict[str, str]) -> None:
+    at_width(browser, 1280)
+    browser.get(files["selection"])
+    feet, tops = browser.execute_script("""
+      const chart = document.querySelector('[aria-labelledby=lengths-title]'), at = chart.getBoundingClientRect();
+      const boxes = [...chart.querySelectorAll('.bar')].map(bar => bar.getBoundingClientRect());
+      return [boxes.map(box => Math.round(box.bottom - at.top)), Math.min(...boxes.map(box => box.top - at.top))];""")
+    assert set(feet) == {190}
+    assert tops >= -0.5

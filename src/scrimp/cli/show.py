@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ from scrimp.verbs import (
 
 __all__ = ["show"]
 
-_LEFT_OUT_SHOWN = 10
+_LEFT_OUT_SHOWN = _GROUPS_SHOWN = 10
 
 
 def show(request: Verb, result: Any, *, as_json: bool) -> None:
@@ -126,6 +126,28 @@ def _sampled(request: Sample, files: Sequence[Path]) -> None:
 
 def _selected(request: Select, found: Selected) -> None:
     print(f"{found.kept} of {found.of} rows in {found.out}: {found.why}")
+    if len(found.groups) > 1:
+        table = Table(found.grouped_by, "in the pool", "kept", "share", box=None, pad_edge=False)
+        for group in found.groups[:_GROUPS_SHOWN]:
+            table.add_row(escape(group.name), str(group.pool), str(group.kept), f"{group.kept / group.pool:.1%}")
+        _draw(table)
+        if (more := len(found.groups) - _GROUPS_SHOWN) > 0:
+            print(f"... and {more} more; --json lists all")
+    for line in _seen(found):
+        print(line)
+    for name, what in ((found.page, "the page"), (found.learn, "to learn")):
+        if name is not None:
+            print(f"{what + ':':<13}{name}")
+
+
+def _seen(found: Selected) -> Iterator[str]:
+    if near := found.coverage:
+        yield (f"{near.kept:.0%} of the pool has a kept row as near as half of it has one of a choice by chance "
+               f"(by {near.by})")
+    if found.in_pool and found.in_kept:
+        yield (f"repeated exactly: {found.in_pool.exact} rows of the pool, {found.in_kept.exact} of those kept; "
+               f"nearly: {found.in_pool.near} and {found.in_kept.near}")
+    yield f"took {found.bill.wall_s:.1f} s, {found.bill.tokens_forward} tokens read by models"
 
 
 def _mixed(request: Mix, found: Mixed) -> None:

@@ -16,7 +16,7 @@ from scrimp.examples.layouts import Plan, Unusable
 from scrimp.examples.readers import HUB, Raw, Table, from_hub, from_path, from_rows
 from scrimp.examples.records import Examples, Layout
 
-__all__ = ["as_found", "read"]
+__all__ = ["read"]
 
 _FIX = "correct them, or leave them out with on_bad_row='skip' (--on-bad-row skip)"
 _MAP = "name the layout and its columns, such as layout='label', columns={'text': 'body', 'label': 'kind'}"
@@ -25,7 +25,8 @@ _LONG_NAME = 60
 
 def read(source: str | Path | Iterable[Mapping[str, Any]], *, layout: Layout | str | None = None,
          columns: Mapping[str, str] | None = None, on_bad_row: Literal["fail", "skip"] = "fail",
-         split: str | None = None, require_target: bool = True, report: Path | str | None = None) -> Examples:
+         split: str | None = None, require_target: bool = True, report: Path | str | None = None,
+         keep_found: bool = False) -> Examples:
     """Read examples and bring them to one layout.
 
     Args:
@@ -38,6 +39,7 @@ def read(source: str | Path | Iterable[Mapping[str, Any]], *, layout: Layout | s
         require_target: False for rows to predict on, which may lack label or completion.
         report: file for all bad rows. By default ``scrimp-bad-rows.txt`` in the current folder, only if there are more
             than the twenty that the message shows.
+        keep_found: keep the fields of each row as they stand in the source too, in `Examples.found`.
 
     Raises:
         DataError: if the source cannot be read, has bad rows (``fail``), mixes layouts or has no usable row.
@@ -52,25 +54,12 @@ def read(source: str | Path | Iterable[Mapping[str, Any]], *, layout: Layout | s
                         why="there is nothing below the header" if table.headed else "it is empty")
     raws = [row for row in table.rows if isinstance(row, Raw)]
     plans = _Plans(raws, table, layout, columns, require_target)
-    rows, sources, bad = _sorted_out(table.rows, plans, require_target)
+    rows, used, bad = _sorted_out(table.rows, plans, require_target)
     if bad and (on_bad_row == "fail" or not rows):
         raise refuse(bad, len(table.rows), where=table.name, report=report, fix=_FIX)
     notes = [*table.notes, *plans.notes(), *_repeats(rows)] + ([skipped(bad, report)] if bad else [])
-    return Examples(tuple(rows), plans.layout, tuple(sources), plans.reason, tuple(notes))
-
-
-def as_found(source: str | Path | Iterable[Mapping[str, Any]], examples: Examples, *,
-             split: str | None = None) -> list[dict[str, Any]]:
-    """The fields of each row of ``examples`` as they stand in the ``source`` that they were read from.
-
-    Raises:
-        DataError: if a row is not there any more.
-    """
-    table = _table(source.rows if isinstance(source, Examples) else source, split)
-    fields = {row.source: row.fields for row in table.rows if isinstance(row, Raw)}
-    if gone := next((row for row in examples.sources if row not in fields), None):
-        raise DataError("a row is not there any more", where=gone, why="the data changed while it was read")
-    return [fields[row] for row in examples.sources]
+    return Examples(tuple(rows), plans.layout, tuple(raw.source for raw in used), plans.reason, tuple(notes),
+                    tuple(raw.fields for raw in used) if keep_found else (), plans.parts)
 
 
 def _checked(layout: Layout | str | None, on_bad_row: str) -> Layout | None:
@@ -95,19 +84,19 @@ def _table(source: Any, split: str | None) -> Table:
 
 
 def _sorted_out(found: Sequence[Raw | BadRow], plans: _Plans, require_target: bool) -> tuple[
-        list[dict[str, Any]], list[str], list[BadRow]]:
-    """Usable rows with their sources, and those that are not."""
-    rows, sources, bad = [], [], []
+        list[dict[str, Any]], list[Raw], list[BadRow]]:
+    """Usable rows, these as they were found, and those that are not usable."""
+    rows, used, bad = [], [], []
     for row in found:
         if isinstance(row, BadRow):
             bad.append(row)
             continue
         try:
             rows.append(layouts.made(row.fields, plans.of(row), require_target=require_target))
-            sources.append(row.source)
+            used.append(row)
         except Unusable as error:
             bad.append(BadRow(row.source, str(error)))
-    return rows, sources, bad
+    return rows, used, bad
 
 
 def _repeats(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -163,10 +152,17 @@ class _Plans:
             how = "as asked for"
         return f"{plan.words if plan else self.layout} ({how})"
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """Which column plays which part, by the one plan of all rows; empty where there are several."""
+        several = {tuple(plan.columns.items()) for plan in self._plans.values() if plan}
+        return dict(several.pop()) if len(several) == 1 else {}
+
     def notes(self) -> list[str]:
         """The fields that are not used."""
         used = {column for plan in self._plans.values() if plan for column in plan.columns.values()}
-        unused = list(dict.fromkeys(name for names in self._first for name in names if name not in used))
+        unused = list(dict.fromkeys(name for names in self._first for name in layouts.theirs(names)
+                                    if name not in used))
         return [f"fields not used: {', '.join(unused[:10])}{' ...' if len(unused) > 10 else ''}"] if unused else []
 
     def _plan(self, names: tuple[str, ...]) -> Plan | None:

@@ -18,7 +18,9 @@ from scrimp.examples.decoding import unusable
 from scrimp.examples.jsontext import Flaw, json_value
 from scrimp.examples.records import Layout
 
-__all__ = ["KEYS", "NAMES", "Plan", "Unusable", "given", "guess_two", "infer", "made", "planned"]
+__all__ = ["ADDED", "KEYS", "NAMES", "Plan", "Unusable", "given", "guess_two", "infer", "made", "planned", "theirs"]
+
+ADDED = "scrimp_"  #: how fields are named that were added to rows; they tell nothing of the layout
 
 _PROMPTS = ("prompt", "instruction", "question", "query", "input")
 _TEXTS = ("text", "content", "document", "sentence", "review", "body", "comment", "message", "tweet", "post", "article",
@@ -132,10 +134,15 @@ def given(columns: Mapping[str, str], layout: Layout | None, *, require_target: 
                       fix="such as {'text': 'body', 'label': 'kind'}")
 
 
+def theirs(names: Sequence[str]) -> list[str]:
+    """The names that are the person's own: without those of fields that were added."""
+    return [name for name in names if not name.startswith(ADDED)]
+
+
 def guess_two(rows: Sequence[Mapping[str, Any]]) -> Plan | None:
     """Of two fields, the one named or repeated like a label is the label; None if that is not plain."""
-    names = list(rows[0])
-    if len(names) != 2 or any(list(row) != names for row in rows):
+    names = theirs(list(rows[0]))
+    if len(names) != 2 or any(theirs(list(row)) != names for row in rows):
         return None
     distinct = {name: len({str(row[name]) for row in rows}) for name in names}
     few = [name for name in names if _plain(name) in NAMES["label"]] or [

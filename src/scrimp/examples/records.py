@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,8 @@ class Examples(Sequence[Mapping[str, Any]]):
         sources: where each row came from, such as ``train.jsonl:3``.
         layout_reason: how the layout was found, in words.
         notes: what a person should know about the reading: rows skipped, duplicates, an unusual encoding.
+        found: the fields of each row as they stand in its source, where the reader was asked to keep them; else empty.
+        columns: key of the layout -> name of the field, where that is the same for all rows; else empty.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -43,10 +45,12 @@ class Examples(Sequence[Mapping[str, Any]]):
     sources: tuple[str, ...]
     layout_reason: str = ""
     notes: tuple[str, ...] = ()
+    found: tuple[dict[str, Any], ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.rows) != len(self.sources):
-            raise ValueError(f"{len(self.rows)} rows with {len(self.sources)} sources")
+        if len(self.rows) != len(self.sources) or len(self.found) not in (0, len(self.rows)):
+            raise ValueError(f"{len(self.rows)} rows with {len(self.sources)} sources, {len(self.found)} found")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,7 +73,8 @@ class Examples(Sequence[Mapping[str, Any]]):
     def subset(self, indices: Iterable[int]) -> Examples:
         """The rows at ``indices``, in that order."""
         picked = [int(i) for i in indices]
-        return replace(self, rows=tuple(self.rows[i] for i in picked), sources=tuple(self.sources[i] for i in picked))
+        return replace(self, rows=tuple(self.rows[i] for i in picked), sources=tuple(self.sources[i] for i in picked),
+                       found=tuple(self.found[i] for i in picked) if self.found else ())
 
 
 def natural(text: str) -> tuple[list[tuple[bool, int, str]], str]:

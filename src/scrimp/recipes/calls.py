@@ -49,7 +49,7 @@ def _selected(learn: Call, selecting: dict[str, Any]) -> tuple[Call, Call]:
     pool, chosen = learn.options, f"{learn.options['out']}.selected.jsonl"
     read_by = {"data", "seed", "layout", "columns", "encoder", "on_bad_row"}
     shared = {name: value for name, value in pool.items() if name in read_by}
-    done = {"data", "columns"} | ({"encoder"} if learn.verb == "tune" else set())
+    done = {"data"} | ({"encoder"} if learn.verb == "tune" else set())
     rest = {name: value for name, value in pool.items() if name not in done}
     return Call("select", {**selecting, **shared, "out": chosen}), Call(learn.verb, {**rest, "data": chosen})
 

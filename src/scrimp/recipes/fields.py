@@ -171,3 +171,5 @@ class Selecting(Own):
     method: str = Field("k-center", description="Which method.")
     target: Source | None = Field(
         None, description="Rows of what the model is to be good at, for methods that ask for some.")
+    balanced: bool = Field(False, description=(
+        "Keep the same share of each label: the method chooses within each label on its own."))

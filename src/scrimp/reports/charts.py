@@ -16,7 +16,8 @@ from markupsafe import Markup
 
 from scrimp.reports.text import clip, visible
 
-__all__ = ["Bar", "Chart", "Dot", "Point", "Scale", "bars", "curve", "element", "intervals", "symbol"]
+__all__ = ["Bar", "Chart", "Dot", "Point", "Scale", "bars", "curve", "drawing", "element", "guide", "intervals",
+           "levels", "percent_of", "symbol"]
 
 Kind = Literal["untouched", "control", "adapted"]
 Cell = str | int | float
@@ -55,7 +56,8 @@ def symbol(kind: Kind, chosen: bool = False) -> Markup:
     return element("path", d=_SYMBOLS[kind], class_=f"mark {kind}{' chosen' if chosen else ''}")
 
 
-def _svg(key: str, title: str, told: str, height: float, *children: str, class_: str = "chart") -> Markup:
+def drawing(key: str, title: str, told: str, height: float, *children: str, class_: str = "chart") -> Markup:
+    """The whole of a chart, with its name and what it tells those who do not see it."""
     named, described = f"{key}-title", f"{key}-told"
     return element("svg", element("title", title, id=named), element("desc", clip(told, _TOLD), id=described),
                    *children, class_=class_, role="img", width="100%", height=f"{height:g}", aria_labelledby=named,
@@ -69,7 +71,8 @@ def _label(text: str, y: float, beside: str = "") -> Markup:
     return Markup("").join(element("text", name, x=0, y=y, class_=class_) for class_, name in drawn.items())
 
 
-def _percent(fraction: float) -> str:
+def percent_of(fraction: float) -> str:
+    """A place across the chart; what lies outside stands at the edge."""
     return f"{100 * min(max(fraction, 0.0), 1.0):.2f}%"
 
 
@@ -133,20 +136,20 @@ def intervals(key: str, title: str, told: str, dots: Sequence[Dot], *, axis: str
     scale = Scale.around([n for dot in dots for n in (dot.low, dot.value, dot.high)] + marks, percent=percent)
     row, top = 44, 8
     foot = top + row * len(dots)
-    lines = [_guide(scale, foot, top), *(_whisker(dot, scale, top + row * i) for i, dot in enumerate(dots))]
+    lines = [guide(scale, foot, top), *(_whisker(dot, scale, top + row * i) for i, dot in enumerate(dots))]
     if reference:
-        x = _percent(scale.at(reference[0]))
+        x = percent_of(scale.at(reference[0]))
         lines.insert(1, element("line", x1=x, x2=x, y1=top, y2=foot, class_="reference"))
     table = tuple((clip(dot.label, _DESK), say(dot.value), say(dot.low), say(dot.high)) for dot in dots)
     note = f"{axis}; dashed: {reference[1]}" if reference else axis
-    return Chart(title, _svg(key, title, told, foot + 24, *lines), ("", axis, "95% from", "to"), table, note)
+    return Chart(title, drawing(key, title, told, foot + 24, *lines), ("", axis, "95% from", "to"), table, note)
 
 
-def _guide(scale: Scale, foot: float, top: float) -> Markup:
+def guide(scale: Scale, foot: float, top: float) -> Markup:
     """Vertical hairlines with their numbers below; those at the ends lean inwards."""
     parts: list[Markup] = []
     for index, tick in enumerate(scale.ticks):
-        x = _percent(scale.at(tick))
+        x = percent_of(scale.at(tick))
         anchor = "start" if index == 0 else "end" if index == len(scale.ticks) - 1 else "middle"
         parts.append(element("line", x1=x, x2=x, y1=top, y2=foot, class_="guide"))
         parts.append(element("text", scale.text(tick), x=x, y=foot + 20, text_anchor=anchor, class_="tick"))
@@ -154,7 +157,7 @@ def _guide(scale: Scale, foot: float, top: float) -> Markup:
 
 
 def _whisker(dot: Dot, scale: Scale, y: float) -> Markup:
-    low, at, high = (_percent(scale.at(value)) for value in (dot.low, dot.value, dot.high))
+    low, at, high = (percent_of(scale.at(value)) for value in (dot.low, dot.value, dot.high))
     middle = y + 30
     ends = [element("line", x1=x, x2=x, y1=middle - 4, y2=middle + 4, class_="whisker") for x in (low, high)]
     return element(
@@ -175,7 +178,7 @@ class Bar:
     strong: bool = False
 
 
-def bars(key: str, title: str, told: str, rows: Sequence[Bar], *, columns: tuple[str, str], track: bool = False,
+def bars(key: str, title: str, told: str, rows: Sequence[Bar], *, columns: tuple[str, ...], track: bool = False,
          limit: tuple[float, str] | None = None, table: Sequence[tuple[Cell, ...]] | None = None) -> Chart:
     """One horizontal bar a row, under its name and value.
 
@@ -187,12 +190,12 @@ def bars(key: str, title: str, told: str, rows: Sequence[Bar], *, columns: tuple
     row, foot = 38, 38 * len(rows)
     drawn = [_bar(bar, row * index, track, inset=6 if limit else 0) for index, bar in enumerate(rows)]
     if limit:
-        x = _percent(limit[0])
+        x = percent_of(limit[0])
         drawn.append(element("line", x1=x, x2=x, y1=0, y2=foot + 4, class_="reference"))
         drawn.append(element("text", limit[1], x=x, y=foot + 20, class_="tick",
                              text_anchor="end" if limit[0] > 0.5 else "start"))
     shown = tuple(table) if table is not None else tuple((clip(bar.label, _DESK), bar.value) for bar in rows)
-    return Chart(title, _svg(key, title, told, foot + (28 if limit else 4), *drawn), columns, shown)
+    return Chart(title, drawing(key, title, told, foot + (28 if limit else 4), *drawn), columns, shown)
 
 
 def _bar(bar: Bar, y: float, track: bool, inset: float) -> Markup:
@@ -200,7 +203,7 @@ def _bar(bar: Bar, y: float, track: bool, inset: float) -> Markup:
     return element(
         "g", _label(bar.label, y + 15, beside=bar.value),
         element("text", bar.value, x="100%", dx=-inset, y=y + 15, text_anchor="end", class_="value"), *behind,
-        element("rect", x=_percent(bar.start), y=y + 22, height=9, rx=2, width=_percent(bar.end - bar.start),
+        element("rect", x=percent_of(bar.start), y=y + 22, height=9, rx=2, width=percent_of(bar.end - bar.start),
                 class_="bar strong" if bar.strong else "bar"),
         class_="row")
 
@@ -230,18 +233,18 @@ def curve(key: str, title: str, told: str, points: Sequence[Point], *, axis: str
     shape = element("svg", element("polyline", points=line, class_="line", vector_effect="non-scaling-stroke"),
                     x=0, y=0, width="100%", height=height, viewBox=f"0 0 1000 {height}", preserveAspectRatio="none",
                     overflow="visible")
-    dots = [element("circle", cx=_percent(x), cy=f"{height * y:.1f}", r=3.5, class_="point")
+    dots = [element("circle", cx=percent_of(x), cy=f"{height * y:.1f}", r=3.5, class_="point")
             for x, y in places if dotted or len(places) == 1]
     ends = [element("text", text, x=x, y=foot + 20, text_anchor=anchor, class_="tick")
             for text, x, anchor in ((f"step {first:,}", "0", "start"), (f"step {points[-1].step:,}", "100%", "end"))]
     said = f"{axis}{f', each point the mean of {group} neighbours' if group > 1 else ''}"
     rows = tuple((f"{point.step:,}", say(point.value)) for point in _averaged(points, most_rows))
     column = f"{axis}{', mean of neighbours' if len(points) > most_rows else ''}"
-    svg = _svg(key, title, told, foot + 24, _levels(level, height), shape, *dots, *ends, class_="chart plot")
+    svg = drawing(key, title, told, foot + 24, levels(level, height), shape, *dots, *ends, class_="chart plot")
     return Chart(title, svg, ("step", column), rows, said)
 
 
-def _levels(level: Scale, height: float) -> Markup:
+def levels(level: Scale, height: float) -> Markup:
     """Horizontal hairlines with their numbers to the left."""
     return element("g", *(part for tick in level.ticks for part in (
         element("line", x1=0, x2="100%", y1=f"{height * (1 - level.at(tick)):.1f}",

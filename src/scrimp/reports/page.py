@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrimp.core.workspace import atomic_write
 from scrimp.evaluation.outcome import Outcome, Rung, Sample
-from scrimp.reports import charts, numbers, story, text
+from scrimp.reports import bills, charts, numbers, plots, story, text
 from scrimp.reports.charts import Bar, Chart, Dot, Point
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def render(outcome: Outcome) -> str:
         score_chart=_score_chart(outcome, place), other_scores=_other_scores(outcome),
         retention_chart=_retention_chart(outcome), label_chart=_label_chart(outcome),
         token_chart=_token_chart(outcome), curves=list(_curves(outcome)),
-        limits_chart=_limits_chart(outcome), parts_chart=_parts_chart(outcome),
+        limits_chart=_limits_chart(outcome),
+        parts_chart=bills.parts_chart(outcome.parts, outcome.bill, limit=budget.time),
         foreseen=[rung for rung in outcome.rungs if rung.foreseen and rung.skipped is None],
         matrix=_matrix(outcome), pairs=_pairs(outcome), samples=_samples(outcome),
         changed=sum(sample.before != sample.after for sample in outcome.samples),
@@ -73,7 +74,7 @@ def templates() -> Environment:
         "estimate": numbers.estimate, "facts": text.facts, "interval": numbers.interval, "metric": numbers.metric_name,
         "range": numbers.range_of, "short": numbers.short, "size": numbers.size,
     }
-    found.globals |= {"share": numbers.share, "symbol": charts.symbol}
+    found.globals |= {"share": numbers.share, "symbol": charts.symbol, "spot": plots.spot}
     return found
 
 
@@ -191,24 +192,6 @@ def _limited(name: str, spent: float, foreseen: float | None, limit: float | Non
     yield Bar(name, 0, min(spent / whole, 1.0), f"{say(spent)}{allowed}{over}", strong=bool(over))
     if foreseen is not None:
         yield Bar(f"{name}, foreseen", 0, min(foreseen / whole, 1.0), say(foreseen))
-
-
-def _parts_chart(outcome: Outcome) -> Chart | None:
-    """Each part where it stands in the time of the run, one after another; what no part accounts for comes last."""
-    seconds = {name: bill.wall_s for name, bill in outcome.parts.items()}
-    if not sum(seconds.values()):
-        return None
-    if (rest := outcome.bill.wall_s - sum(seconds.values())) > 0.01 * outcome.bill.wall_s:
-        seconds["everything else"] = rest
-    total, limit = sum(seconds.values()), story.declared(outcome)[0].time
-    whole, at, rows = max(total, limit or 0.0), 0.0, []
-    for name, spent in seconds.items():
-        said = f"{numbers.duration(spent)} · {numbers.share(spent, total)}"
-        rows.append(Bar(name, at / whole, (at + spent) / whole, said))
-        at += spent
-    return charts.bars("parts", "Where the time went, first to last",
-                       f"{len(rows)} parts take {numbers.duration(total)} in all.", rows, columns=("part", "time"),
-                       limit=(limit / whole, f"limit {numbers.duration(limit)}") if limit else None)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,14 @@ class Signals:
         """For what a method does beside the passes, such as a short training; one of its own if none was given."""
         return self._meter or Meter()
 
+    def known_embeddings(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+        """`embeddings` of rows whose embeddings were asked for already; else None, and nothing is computed."""
+        if isinstance(self._encoder, str):  # nobody has asked for any
+            return None
+        asked = [self._encoder.fingerprint, [input_text(row) for row in rows]]
+        found = self._memory.get(fingerprint(["embeddings", asked]))
+        return None if found is None else found["vectors"].numpy().copy()
+
     def losses(self, model: Any, encoded: Sequence[Encoded]) -> list[TokenLosses]:
         """See `scrimp.signals.losses.losses`."""
         return told(self._answers(LossPass(model), [_weights(model)], encoded))

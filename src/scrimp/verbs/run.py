@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from scrimp.evaluation.outcome import Outcome
 from scrimp.verbs.base import Verb, Workspaced
 from scrimp.verbs.learn import Fit, Tune
-from scrimp.verbs.select import Select
+from scrimp.verbs.select import Select, Selected
 
 __all__ = ["Run"]
 
@@ -42,4 +44,14 @@ class Run(Verb, Workspaced):
             verb = _STEPS[call.verb]
             known = {name: value for name, value in own.items() if name in verb.model_fields}
             asked.append(verb.parse({**call.options, **known}, where=str(self.recipe)))
-        return [outcome for outcome in [verb.do() for verb in asked] if isinstance(outcome, Outcome)]
+        return list(_outcomes(asked))
+
+
+def _outcomes(asked: Sequence[Verb]) -> Iterator[Outcome]:
+    """What each verb finds; one that follows a selection is told how the rows that were kept are to be read."""
+    reading: dict[str, Any] = {}
+    for verb in asked:
+        found = verb.model_copy(update=reading).do()
+        reading = found.reading if isinstance(found, Selected) else {}
+        if isinstance(found, Outcome):
+            yield found

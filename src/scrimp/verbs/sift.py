@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
@@ -12,8 +12,8 @@ from scrimp.core.budget import Bill, Meter
 from scrimp.core.options import Options
 from scrimp.core.progress import warn
 from scrimp.examples.records import Examples
-from scrimp.recipes.fields import Reading, Source
-from scrimp.verbs.base import Verb
+from scrimp.recipes.fields import Source
+from scrimp.verbs.rows import Rewriting
 
 __all__ = ["Sifted", "Decontaminate", "Deduplicate", "LeftOut"]
 
@@ -43,26 +43,16 @@ class Sifted(Options):
     bill: Bill
 
 
-class _Sifting(Verb, Reading):
-    positional = ("data",)
+class _Sifting(Rewriting):
+    must_answer = False
 
-    data: Source = Field(description="The rows: a file, a folder of texts, hub:name, or in Python the rows themselves.")
-    out: Path = Field(description="File to write: .jsonl, .json, .csv, .tsv or .parquet, with the fields as they were.")
     near: Similarity = Field(0.8, description=(
         "Least similarity of near duplicates, from 0.6 to 1: the share of runs of five characters that two rows have "
         "in common. 'none' looks for exact ones only."))
 
-    def _read(self, source: Any) -> Examples:
-        from scrimp.examples.formats import read
-
-        return read(source, layout=self.layout, columns=self.columns, on_bad_row=self.on_bad_row, require_target=False)
-
     def _without(self, rows: Examples, dropped: dict[int, LeftOut], meter: Meter) -> Sifted:
-        from scrimp.examples.formats import as_found
-        from scrimp.examples.writing import write
-
         kept = rows.subset(i for i in range(len(rows)) if i not in dropped)
-        write(self.out, as_found(self.data, kept))
+        self._write(kept)
         return Sifted(out=self.out, kept=len(kept), of=len(rows), bill=meter.close(),
                        left_out=tuple(dropped[i] for i in sorted(dropped)))
 
@@ -78,9 +68,9 @@ class Deduplicate(_Sifting):
 
     def do(self) -> Sifted:
         from scrimp.examples import leakage
-        from scrimp.examples.writing import check_suffix
+        from scrimp.examples.writing import check
 
-        check_suffix(self.out)
+        check(self.out)
         meter, rows = Meter(), self._read(self.data)
         if conflicts := leakage.conflicts(rows):
             warn(f"{len(conflicts)} texts stand with several labels, such as "
@@ -97,9 +87,9 @@ class Decontaminate(_Sifting):
 
     def do(self) -> Sifted:
         from scrimp.examples import leakage
-        from scrimp.examples.writing import check_suffix
+        from scrimp.examples.writing import check
 
-        check_suffix(self.out)
+        check(self.out)
         meter, rows, test = Meter(), self._read(self.data), self._read(self.test)
         found = leakage.find(rows, test, threshold=self.near)
         dropped = {i: LeftOut(source=rows.sources[i], like=test.sources[j], exact=False) for i, j, _ in found.near}

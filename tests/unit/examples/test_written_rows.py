@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrimp.core.errors import DataError, OptionError
-from scrimp.examples.formats import as_found, read
+from scrimp.examples.formats import read
 from scrimp.examples.writing import write
 
 ROWS = [{"text": "it's 5\" wide, and\nlong; \u00e9\u6f22", "label": "a"},
@@ -22,10 +24,9 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 def test_rows_come_back_from_every_format_with_all_their_fields(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"rows{suffix}"
     write(path, ROWS)
-    examples = read(path)
+    examples = read(path, keep_found=True)
     assert [row["text"] for row in examples.rows] == [row["text"] for row in ROWS]
-    found = as_found(path, examples.subset([1]))
-    assert found == [ROWS[1]]
+    assert examples.subset([1]).found == (ROWS[1],)
 
 
 @given(texts=st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(lambda t: t.strip()),
@@ -35,7 +36,7 @@ def test_any_text_comes_back(texts: list[str], suffix: str, tmp_path_factory: py
     path = tmp_path_factory.mktemp("rows") / f"rows{suffix}"
     rows: list[dict[str, Any]] = [{"text": text, "label": "ab"[n % 2]} for n, text in enumerate(texts)]
     write(path, rows)
-    assert as_found(path, read(path)) == rows
+    assert list(read(path, keep_found=True).found) == rows
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
@@ -51,14 +52,29 @@ def test_columns_of_several_kinds_are_told(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_that_are_gone_are_told(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    write(path, ROWS)
-    examples = read(path)
-    write(path, ROWS[:1])
-    with pytest.raises(DataError, match="not there any more") as told:
-        as_found(path, examples)
-    assert told.value.where == "rows.jsonl:2"
+def test_fields_are_kept_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", ROWS)
+    assert read(tmp_path / "rows.jsonl").found == ()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_returns_within_a_cell_stay_there(suffix: str, tmp_path: Path) -> None:
+    rows = [{"text": "one\rtwo", "label": "a"}, {"text": "three\r\nfour", "label": "b"}]
+    write(tmp_path / f"rows{suffix}", rows)
+    assert list(read(tmp_path / f"rows{suffix}", keep_found=True).found) == rows
+
+
+def test_values_that_json_has_no_kind_for_are_written_as_the_nearest(tmp_path: Path) -> None:
+    row = {"text": "a", "label": np.int64(3), "when": date(2024, 2, 29), "nothing": float("nan"), "yes": np.True_}
+    write(tmp_path / "rows.jsonl", [row])
+    assert read(tmp_path / "rows.jsonl", keep_found=True).found == (
+        {"text": "a", "label": 3, "when": "2024-02-29", "nothing": None, "yes": True},)
+    write(tmp_path / "rows.csv", [{**row, "sure": True}])
+    assert read(tmp_path / "rows.csv", keep_found=True).found == (
+        {"text": "a", "label": "3", "when": "2024-02-29", "nothing": "", "yes": "true", "sure": "true"},)
+    with pytest.raises(DataError, match="no place in JSON"):
+        write(tmp_path / "other.jsonl", [{"text": "a", "image": b"\x00"}])
+    assert not (tmp_path / "other.jsonl").exists()
 
 
 def test_other_names_are_told(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_select_step_stands_before_each_learning_from_what_it_keeps(recipe, tm
     assert (select.method, select.keep, select.seed, str(select.out)) == ("k-center", 0.05, 1, chosen)
     assert select.options == {"distance": "euclidean"}
     assert select.columns == {"text": "review", "label": "stars"}
-    assert (tune.data, tune.columns, tune.test) == (chosen, None, str(tmp_path / "test.jsonl"))
+    assert (tune.data, tune.columns, tune.test) == (chosen, select.columns, str(tmp_path / "test.jsonl"))
 
 
 @pytest.mark.parametrize(("keep", "read", "of_40"), [

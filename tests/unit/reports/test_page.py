@@ -25,6 +25,7 @@ from scrimp.evaluation.outcome import (
     Score,
 )
 from scrimp.reports import page
+from scrimp.reports.bills import parts_chart
 
 _TAGS = frozenset({
     "html", "head", "meta", "title", "link", "style", "body", "a", "header", "p", "b", "i", "nav", "main", "section",
@@ -228,7 +229,8 @@ def test_rows_that_changed_come_first_and_long_texts_are_clipped() -> None:
 
 
 def test_parts_fill_the_time_of_the_run() -> None:
-    chart = page._parts_chart(sample.classification())
+    outcome = sample.classification()
+    chart = parts_chart(outcome.parts, outcome.bill)
     assert chart is not None
     assert chart.rows[-1] == ("everything else", "6.2 s · 2.8%")
     assert [name for name, _ in chart.rows[:2]] == ["reading and checking the data", "untouched model"]
