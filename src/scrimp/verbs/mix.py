@@ -84,9 +84,9 @@ class Mix(Verb, Own, Reading):
 
     def do(self) -> Mixed:
         from scrimp.data.mixing import Domains, drawn_rows
-        from scrimp.examples.writing import check_suffix, write
+        from scrimp.examples.writing import check, write
 
-        check_suffix(self.out)
+        check(self.out)
         method, meter = build("mixing", self.method, self.options, where="scrimp mix"), Meter()
         if method.sees:
             raise OptionError(f"'{self.method}' follows a model while it is trained, and a file is written before that",
@@ -102,14 +102,14 @@ class Mix(Verb, Own, Reading):
 
     def _domains(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of each domain, their fields as they were found."""
-        from scrimp.examples.formats import as_found, read
+        from scrimp.examples.formats import read
 
         found: dict[str, list[dict[str, Any]]] = {}
         layouts = {}
         for name, source in self.data.items():
-            rows = read(source, layout=self.layout, columns=self.columns, on_bad_row=self.on_bad_row)
+            rows = read(source, layout=self.layout, columns=self.columns, on_bad_row=self.on_bad_row, keep_found=True)
             layouts[rows.layout] = name
-            for row, where in zip(as_found(source, rows), rows.sources, strict=True):
+            for row, where in zip(rows.found, rows.sources, strict=True):
                 found.setdefault(name if self.domain is None else _domain_of(row, self.domain, where), []).append(row)
         if len(layouts) > 1:
             raise DataError("the sources have several layouts", why=", ".join(f"{n}: {v}" for v, n in layouts.items()),
