@@ -50,6 +50,7 @@ class Signals:
         self._memory: dict[str, dict[str, torch.Tensor]] = {}
         self._engine = engine
         self._found: dict[str, Answers] = {}
+        self._embedded: dict[str, Answers] = {}
         self._loaded: dict[tuple[str, Dtype], Loaded] = {}
 
     def language(self, name: str | None = None) -> Loaded:
@@ -72,9 +73,10 @@ class Signals:
 
         The encoder runs in float32 everywhere, so that the same rows are chosen on every machine.
         """
-        encoder = resolve(self._encoder) if isinstance(self._encoder, str) else self._encoder
-        work = EmbeddingPass(self._load(encoder, "float32"))
-        return self._answers(work, [encoder.fingerprint], [input_text(row) for row in rows]).values
+        encoder = self._encoder = resolve(self._encoder) if isinstance(self._encoder, str) else self._encoder
+        work, texts = EmbeddingPass(self._load(encoder, "float32")), [input_text(row) for row in rows]
+        found = self._embedded[fingerprint(texts)] = self._answers(work, [encoder.fingerprint], texts)
+        return found.values
 
     def states(self, rows: Examples, *, pooling: StatePooling = "position") -> np.ndarray:
         """Float32 [N, D], the language model's last states over each whole row, answer included, pooled."""
@@ -89,11 +91,8 @@ class Signals:
 
     def known_embeddings(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
         """`embeddings` of rows whose embeddings were asked for already; else None, and nothing is computed."""
-        if isinstance(self._encoder, str):  # nobody has asked for any
-            return None
-        asked = [self._encoder.fingerprint, [input_text(row) for row in rows]]
-        found = self._memory.get(fingerprint(["embeddings", asked]))
-        return None if found is None else found["vectors"].numpy().copy()
+        found = self._embedded.get(fingerprint([input_text(row) for row in rows]))
+        return None if found is None else found.values.copy()
 
     def losses(self, model: Any, encoded: Sequence[Encoded]) -> list[TokenLosses]:
         """See `scrimp.signals.losses.losses`."""
