@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -88,7 +88,7 @@ class Select(Rewriting, Selecting, Workspaced):
     examples = (
         "scrimp select pool.jsonl --method k-center --keep 5% --out chosen.jsonl",
         "scrimp select pool.csv --method random --keep 100 --balanced --out chosen.csv",
-        "scrimp select pool.parquet --keep 1000 --out chosen.parquet --page none",
+        "scrimp select pool.parquet --keep 1000 --out chosen.parquet --page none --engine ray",
     )
 
     data: Source = Field(description="The pool: a file, a folder of texts, hub:name, or in Python the rows themselves.")
@@ -97,11 +97,16 @@ class Select(Rewriting, Selecting, Workspaced):
                           "what it costs.")
     encoder: str = Field("minilm", description="The sentence encoder of the methods that compare rows.")
     model: str = Field("smollm2-135m", description="The language model of the methods that ask one.")
+    engine: Literal["local", "ray"] = Field(
+        "local", description="Where models look at rows: in this process, or by Ray's actors (pip install 'scrimp[ray]').")
+    address: str | None = Field(None, description="Of a Ray cluster, such as 10.0.0.1:6379; without one, this machine.")
+    workers: int | None = Field(None, ge=1, description="Ray's actors; without a number, one for each processor.")
     seed: Seed = Field(0, description="Of every random choice.")
 
     def do(self) -> Selected:
         from scrimp.examples.writing import check
         from scrimp.signals import Signals
+        from scrimp.signals.engines import engine_named
 
         check(self.out)
         page, meter, parts = self._page(), Meter(), dict[str, Bill]()
@@ -111,7 +116,9 @@ class Select(Rewriting, Selecting, Workspaced):
             target = self._told(self.target) if self.target is not None else None
             check(self.out, pool.found)
         keep = count_of(self.keep, len(pool))
-        signals = Signals(self.encoder, model=self.model, workspace=Workspace(self.workspace), meter=meter)
+        engine = engine_named(self.engine, address=self.address, workers=self.workers)
+        signals = Signals(self.encoder, model=self.model, workspace=Workspace(self.workspace), meter=meter,
+                          engine=engine)
         with _part("choosing", meter, parts):
             found = self._chosen(method, pool, keep, signals, target).checked(pool, keep, by=self.method)
         with _part("writing the rows", meter, parts):
