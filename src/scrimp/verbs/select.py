@@ -88,7 +88,7 @@ class Select(Rewriting, Selecting, Workspaced):
     examples = (
         "scrimp select pool.jsonl --method k-center --keep 5% --out chosen.jsonl",
         "scrimp select pool.csv --method random --keep 100 --balanced --out chosen.csv",
-        "scrimp select pool.parquet --keep 1000 --out chosen.parquet --page none --engine ray",
+        "scrimp select pool.parquet --keep 1000 --out chosen.parquet --engine ray",
     )
 
     data: Source = Field(description="The pool: a file, a folder of texts, hub:name, or in Python the rows themselves.")
@@ -98,8 +98,8 @@ class Select(Rewriting, Selecting, Workspaced):
     encoder: str = Field("minilm", description="The sentence encoder of the methods that compare rows.")
     model: str = Field("smollm2-135m", description="The language model of the methods that ask one.")
     engine: Literal["local", "ray"] = Field(
-        "local", description="Where models look at rows: in this process, or by Ray's actors (pip install 'scrimp[ray]').")
-    address: str | None = Field(None, description="Of a Ray cluster, such as 10.0.0.1:6379; without one, this machine.")
+        "local", description="Where models look at rows: in this process, or by Ray's actors.")
+    address: str | None = Field(None, description="Of a Ray cluster: host:port; without one, this machine.")
     workers: int | None = Field(None, ge=1, description="Ray's actors; without a number, one for each processor.")
     seed: Seed = Field(0, description="Of every random choice.")
 
