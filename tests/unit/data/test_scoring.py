@@ -122,6 +122,12 @@ def test_of_versions_of_a_prompt_the_best_answer_is_kept_of_each():
     assert Length().select(pool, 2, signals=None).indices.tolist() == [0, 1]
 
 
+def test_embeddings_are_paid_for_once():
+    assert Length(apart=0.1).cost().forward == 1
+    assert Likelihood(apart=0.1).cost().forward == 2
+    assert Quality(apart=0.1).cost().forward == Quality().cost().forward == 1
+
+
 def test_no_rows_are_no_obstacle():
     for preset in presets("selection"):
         if issubclass(preset.method, Scored):
