@@ -49,14 +49,16 @@ def test_every_rule_orders_all_rows(scores, rule):
     assert sorted(order.tolist()) == list(range(len(scores)))
     if rule != "sample":
         assert (np.diff(better[order]) <= 0).all()
-    if rule == "middle":
-        assert sum(s < scores[order[0]] for s in scores) <= len(scores) / 2 >= sum(s > scores[order[0]] for s in scores)
 
 
 def test_the_highest_and_the_lowest_are_opposites():
     scores = np.array([3.0, 1.0, 2.0])
     assert in_order(scores, "highest", 1.0, 0)[1].tolist() == [0, 2, 1]
     assert in_order(scores, "lowest", 1.0, 0)[1].tolist() == [1, 2, 0]
+
+
+def test_the_middle_is_the_median_however_far_the_ends_are():
+    assert in_order(np.array([900.0, 1.0, 4.0, 2.0, 3.0]), "middle", 1.0, 0)[1].tolist() == [4, 2, 3, 0, 1]
 
 
 def test_sampling_favours_high_scores_by_the_temperature():
@@ -118,6 +120,12 @@ def test_of_versions_of_a_prompt_the_best_answer_is_kept_of_each():
     pool = read([{"prompt": p, "completion": c} for p, c in [("a", "xxxx"), ("a", "xxx"), ("b", "x"), ("b", "xx")]])
     assert Length(each="prompt").select(pool, 2, signals=None).indices.tolist() == [0, 3]
     assert Length().select(pool, 2, signals=None).indices.tolist() == [0, 1]
+
+
+def test_embeddings_are_paid_for_once():
+    assert Length(apart=0.1).cost().forward == 1
+    assert Likelihood(apart=0.1).cost().forward == 2
+    assert Quality(apart=0.1).cost().forward == Quality().cost().forward == 1
 
 
 def test_no_rows_are_no_obstacle():
@@ -263,9 +271,9 @@ def test_mistakes_that_the_classifier_has_learned_are_taken_back():
     learned = truth @ np.array([[2 / 3, 1 / 3], [0, 1]])  # what a classifier of these labels comes to
     learned = np.clip(learned + 0.02 * rng.normal(size=6000)[:, None] * [1, -1], 0.001, 0.999)
     trust = label_trust(learned, labels)
-    assert learned[moved, 1].mean() == pytest.approx(0.34, abs=0.03)
-    assert trust[moved].max() < 0.2
-    assert trust[~moved].min() > 0.8
+    assert learned[(kind == 0) & ~moved, 0].max() < 0.75
+    assert trust[~moved].min() > 0.9
+    assert trust[moved].max() < 0.7
 
 
 def test_wrong_labels_are_left_out():
