@@ -18,7 +18,7 @@ _ROWS = 1000         # of a cell, about
 _BLOCK = 1 << 24     # elements of the largest [rows, rows] block: 64 MiB in float32
 
 
-def nearest(vectors: np.ndarray, count: int, *, probes: int = 16, seed: int = 0) -> csr_array:
+def nearest(vectors: np.ndarray, count: int, *, probes: int = 6, seed: int = 0) -> csr_array:
     """The cosines of each row with the ``count`` rows nearest to it, itself among them.
 
     An inverted file: rows lie in cells of about a thousand, and those of a cell are compared with the rows of the
