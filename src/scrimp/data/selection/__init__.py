@@ -1,6 +1,6 @@
 """The family of selectors: which examples of a pool to keep."""
 
-from scrimp.data.selection.acquisition import Acquisition
+from scrimp.data.selection.acquisition import Acquisition, Tailor
 from scrimp.data.selection.bandit import StrategyBandit
 from scrimp.data.selection.base import Selection, Selector
 from scrimp.data.selection.covering import KCenter
@@ -11,4 +11,4 @@ from scrimp.data.selection.trajectories import TrajectoryAlignment
 from scrimp.data.selection.transport import Transport
 
 __all__ = ["Acquisition", "GradientSimilarity", "KCenter", "Random", "Selection", "Selector", "Similarity",
-           "StrategyBandit", "TrajectoryAlignment", "Transport"]
+           "StrategyBandit", "Tailor", "TrajectoryAlignment", "Transport"]
