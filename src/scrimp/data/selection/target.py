@@ -78,7 +78,7 @@ def best_first(scores: np.ndarray, keep: int) -> np.ndarray:
 def dealt(similar: np.ndarray, keep: int) -> np.ndarray:
     """``keep`` rows of ``similar`` [N, T]: each of T takes its highest of those that are left, in turns."""
     count, takers = similar.shape
-    lists = [iter(np.argsort(-similar[:, j], kind="stable")) for j in range(min(takers, keep))]
+    lists = [iter(best_first(similar[:, j], keep).astype(np.int32)) for j in range(min(takers, keep))]  # none needs more
     taken, free = np.zeros(keep, dtype=np.int64), np.ones(count, dtype=bool)
     for turn in range(keep):
         row = next(i for i in lists[turn % takers] if free[i])
