@@ -30,23 +30,33 @@ class States:
     holds_if=("loss: transport < random", "loss: transport <= nearest", "loss: transport < none"),
     arms={"transport": {"method": "got-d"}, "nearest": {"method": "nearest"}, "random": {"method": "random"},
           "none": {"method": "random", "first": False}},
+    search={"learning_rate": (5e-4, 2e-3)}, tuned_for="loss",
     methods=("selection/got-d", "selection/nearest", "selection/random"),
     unequal="Scoring is a forward pass over the pool, and is on the bill; without a first training there is none.",
     minutes=4,
 )
-def got_d(lab: Lab, *, method: str, first: bool = True) -> dict[str, float]:
+def got_d(lab: Lab, *, method: str, learning_rate: float, first: bool = True) -> dict[str, float]:
     domain = lab.unseen[lab.seed % len(lab.unseen)]
     held_out = lab.texts(domain, "test")
-    aims = [" ".join(text.split()[:WORDS]) for text in lab.rng.permutation(lab.texts(domain))[:16]]
-    drawn = [" ".join(text.split()[:WORDS]) for one in lab.domains()
-             for text in lab.rng.permutation(lab.texts(one))[:lab.scale(40, 4)]]
+    aims = [cut_short(text) for text in some(lab, domain, 16)]
+    drawn = [cut_short(text) for one in lab.domains() for text in some(lab, one, lab.scale(40, 4))]
     rows = read([{"text": text} for text in drawn if text not in aims])
     model = lab.language_model()
     keep = len(rows) // 20
-    plan = {"adapter": "full", "learning_rate": 2e-3, "batch_size": 4}
+    plan = {"adapter": "full", "batch_size": 4}
     if first:
         found = build("selection", method).select(rows, keep, signals=States(lab, model),  # type: ignore[arg-type]
                                                   target=read([{"text": text} for text in aims]), seed=lab.seed)
-        model = lab.tune(model, lab.blocks([rows[i]["text"] for i in found.indices]), steps=lab.scale(16, 2), **plan)
-    model = lab.tune(model, lab.blocks(aims), steps=lab.scale(8, 2), **plan)
+        model = lab.tune(model, lab.blocks([rows[i]["text"] for i in found.indices]), steps=lab.scale(16, 2),
+                         learning_rate=learning_rate, **plan)
+    model = lab.tune(model, lab.blocks(aims), steps=lab.scale(8, 2), learning_rate=2e-3, **plan)
     return {"loss": lab.loss(model, lab.blocks(held_out, count=lab.scale(64, 4)))}
+
+
+def some(lab: Lab, domain: str, count: int) -> list[str]:
+    texts = lab.texts(domain)
+    return [texts[i] for i in lab.rng.permutation(len(texts))[:count]]
+
+
+def cut_short(text: str) -> str:
+    return " ".join(text.split()[:WORDS])

@@ -28,11 +28,10 @@ WORDS = 40  # of a post: about 70 tokens
 def rds(lab: Lab, *, method: str, pool: int = 1, longer: int = 1,
         **options: str) -> dict[str, float]:
     domain = lab.unseen[lab.seed % len(lab.unseen)]
-    cut = {part: [" ".join(text.split()[:WORDS]) for text in lab.texts(domain, part)] for part in ("train", "test")}
+    cut = {part: [cut_short(text) for text in lab.texts(domain, part)] for part in ("train", "test")}
     aims = read([{"text": text} for text in cut["test"][:16]])
     each = lab.scale(40, 4)
-    drawn = [" ".join(text.split()[:WORDS]) for one in lab.domains()
-             for text in lab.rng.permutation(lab.texts(one))[:each * pool]]
+    drawn = [cut_short(text) for one in lab.domains() for text in some(lab, one, each * pool)]
     rows, model = read([{"text": text} for text in drawn]), lab.language_model()
     keep = longer * 20 * each // SHARE
     found = build("selection", method, options).select(rows, keep, signals=lab.signals(model), target=aims,
@@ -43,3 +42,12 @@ def rds(lab: Lab, *, method: str, pool: int = 1, longer: int = 1,
     ours = {row["text"] for row in rows.rows} & set(cut["train"])
     return {"loss": lab.loss(tuned, lab.blocks(cut["test"][16:], count=lab.scale(64, 4))),
             "share of the group": sum(rows[i]["text"] in ours for i in found.indices) / keep}
+
+
+def some(lab: Lab, domain: str, count: int) -> list[str]:
+    texts = lab.texts(domain)
+    return [texts[i] for i in lab.rng.permutation(len(texts))[:count]]
+
+
+def cut_short(text: str) -> str:
+    return " ".join(text.split()[:WORDS])

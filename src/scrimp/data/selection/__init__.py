@@ -1,6 +1,6 @@
 """The family of selectors: which examples of a pool to keep."""
 
-from scrimp.data.selection.acquisition import Acquisition
+from scrimp.data.selection.acquisition import Acquisition, Tailor
 from scrimp.data.selection.bandit import StrategyBandit
 from scrimp.data.selection.base import Selection, Selector
 from scrimp.data.selection.clusters import Clusters
@@ -38,6 +38,7 @@ __all__ = [
     "Similarity",
     "StrategyBandit",
     "Submodular",
+    "Tailor",
     "TrajectoryAlignment",
     "Transport",
 ]

@@ -83,16 +83,17 @@ class Tailor(Selector):
     def select(self, pool: Examples, keep: int, *, signals: Signals, target: Examples | None = None,
                seed: int = 0) -> Selection:
         view, rng = View.of(pool, demanded(target, self.name), signals, seed), np.random.default_rng(seed)
-        lists = [ranked(strategy, view, keep, rng) for strategy in self.strategies]
-        bandit, counts, kept = StrategyBandit(len(lists), len(view.counts)), view.counts.copy(), list[int]()
-        for _ in range(keep):
+        lists = [iter(ranked(strategy, view, keep, rng)) for strategy in self.strategies]
+        bandit, counts, predicted = StrategyBandit(len(lists), len(view.counts)), view.counts.copy(), view.predicted
+        kept, free = np.zeros(keep, dtype=np.int64), np.ones(len(pool), dtype=bool)
+        for place in range(keep):
             arm = bandit.draw(counts, rng)
-            row = next(int(i) for i in lists[arm] if i not in kept)
-            bandit.learn([arm], [view.predicted[row]])
-            counts[view.predicted[row]] += 1
-            kept.append(row)
+            kept[place] = row = next(i for i in lists[arm] if free[i])
+            bandit.learn([arm], [predicted[row]])
+            counts[predicted[row]] += 1
+            free[row] = False
         favourite = self.strategies[int(bandit.drawn.argmax())]
-        return Selection(np.array(kept, dtype=np.int64), why=f"'{favourite}' found the rarest classes most often")
+        return Selection(kept, why=f"of the strategies, '{favourite}' was drawn most often")
 
     def cost(self) -> Cost:
         return Cost(forward=1)

@@ -76,9 +76,12 @@ def best_first(scores: np.ndarray, keep: int) -> np.ndarray:
 
 
 def dealt(similar: np.ndarray, keep: int) -> np.ndarray:
-    """``keep`` rows of ``similar`` [N, T]: each of T takes its highest of those that are left, in turns."""
+    """``keep`` rows of ``similar`` [N, T]: each of T takes its highest of those that are left, in turns.
+
+    None can need more of its list than ``keep``.
+    """
     count, takers = similar.shape
-    lists = [iter(np.argsort(-similar[:, j], kind="stable")) for j in range(min(takers, keep))]
+    lists = [iter(best_first(similar[:, j], keep).astype(np.int32)) for j in range(min(takers, keep))]
     taken, free = np.zeros(keep, dtype=np.int64), np.ones(count, dtype=bool)
     for turn in range(keep):
         row = next(i for i in lists[turn % takers] if free[i])

@@ -79,11 +79,13 @@ class WarmedUp(Selector):
         plan = TunePlan.parse({"adapter": "lora", "rank": self.rank, "learning_rate": self.learning_rate,
                                "schedule": "linear", "epochs": self.epochs, "batch_size": self.batch_size,
                                "seed": seed})
-        model: Any = plan.attach(loaded.model)
         try:
-            yield model, _trained(plan, model, [encoded[i] for i in np.sort(drawn)], loaded.pad_id, meter)
+            model: Any = plan.attach(loaded.model)
+            try:
+                yield model, _trained(plan, model, [encoded[i] for i in np.sort(drawn)], loaded.pad_id, meter)
+            finally:
+                model.unload()
         finally:
-            model.unload()
             for value, moved in zip(loaded.model.parameters(), moving, strict=True):
                 value.requires_grad_(moved)
             loaded.model.eval()
