@@ -31,7 +31,7 @@ KEPT = PASSING * (1 - GUESSED)
 def multistage_filter(lab: Lab, *, sampling: str, share: float, learning_rate: float) -> dict[str, float]:
     """Work is in tokens: one for a forward pass, two for a backward one."""
     x, y, test_x, test_y = lab.digits(1000, 797)
-    pool = redundant(lab, y, 6000)
+    pool = redundant(lab, y, 24_000)
     options: dict[str, Any] = {"passing": PASSING, "guessed": GUESSED} if sampling == "multistage-filter" else {}
     steps = lab.scale(round(share * len(pool) / BATCH), 6)
     model = lab.tune(perceptron(64, 10, seed=lab.seed), rows(shifted(lab, x[pool]), y[pool]), adapter="full",
