@@ -18,8 +18,8 @@ KEYS, VALUES, VOCABULARY = 2, 34, 66  # where their tokens begin, 32 of each
 @claim(
     papers=(559,),
     says="A small language model that is trained from scratch on sequences of related documents, found by their tokens "
-         "alone, predicts what a document shares with those before it with a tenth less loss than one that was trained as long on "
-         "sequences of random documents, for facts that neither has ever seen.",
+         "alone, predicts what a document shares with those before it with a tenth less loss than one that was trained "
+         "as long on sequences of random documents, for facts that neither has ever seen.",
     holds_if=("loss in context: related < 0.9 * random",),
     arms={"related": {"packing": "related"}, "random": {"packing": "concatenated"}},
     search={"learning_rate": (3e-3, 6e-3)}, tuned_for="loss in context",
@@ -27,10 +27,10 @@ KEYS, VALUES, VOCABULARY = 2, 34, 66  # where their tokens begin, 32 of each
     minutes=4,
 )
 def in_context(lab: Lab, *, packing: str, learning_rate: float) -> dict[str, float]:
-    train = [one for topic in range(lab.scale(1200, 20)) for one in documents(lab, topic)]
+    train = [one for topic in range(lab.scale(800, 20)) for one in documents(lab, topic)]
     length = DOCUMENTS * len(train[0].ids)
     model = lab.tune(small(lab), train, adapter="full", packing=packing, pack_tokens=length, batch_size=BATCH,
-                     steps=lab.scale(600, 2), learning_rate=learning_rate)
+                     steps=lab.scale(300, 2), learning_rate=learning_rate)
     return {"loss in context": lab.loss(model, [later(documents(lab, 0)) for _ in range(100)])}
 
 

@@ -17,7 +17,7 @@ BATCH = 20
     holds_if=("accuracy: window > full - 0.005", "accuracy: window >= random"),
     arms={"window": {"sampling": "sliding-window", "share": 0.5}, "random": {"sampling": "rs2", "share": 0.5},
           "full": {"sampling": "shuffle", "share": 1.0}},
-    search={"learning_rate": (2e-3, 5e-3, 1e-2)}, tuned_for="accuracy", better="higher",
+    search={"learning_rate": (5e-3, 1e-2, 2e-2)}, tuned_for="accuracy", better="higher",
     methods=("sampling/sliding-window", "sampling/rs2", "sampling/shuffle"),
     unequal="That half of the updates suffice is the claim; the window and the random examples have as many.",
     minutes=3,
