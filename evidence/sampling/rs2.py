@@ -23,7 +23,7 @@ SHARE, BATCH = 0.1, 20
     holds_if=("accuracy: rs2 > static", "accuracy: rs2 > hardest", "accuracy: rs2 > covering"),
     arms={"rs2": {"sampling": "rs2"}, "static": {"sampling": "static-subset"},
           "hardest": {"chosen": "hardest"}, "covering": {"chosen": "covering"}},
-    search={"learning_rate": (5e-3, 1e-2, 2e-2)}, tuned_for="accuracy", better="higher",
+    search={"learning_rate": (2e-3, 5e-3, 1e-2)}, tuned_for="accuracy", better="higher",
     methods=("sampling/rs2", "sampling/static-subset"),
     unequal="All arms train for as many steps. The hardest are found by a short training and one pass over the pool, "
             "which only that arm needs and which is on its bill.",
