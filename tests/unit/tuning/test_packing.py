@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -32,6 +32,7 @@ def test_parts_are_powers_of_two_the_longest_first(length):
     assert [i for one in packed for i in one.ids] == list(range(sum(parts)))
 
 
+@settings(deadline=None)  # a library is imported by the first
 @given(arrays(np.float64, st.tuples(st.integers(0, 30), st.integers(1, 4)), elements=st.floats(-5, 5)),
        st.integers(1, 40))
 def test_a_path_visits_every_row_once(vectors, neighbours):

@@ -58,7 +58,7 @@ def path(vectors: Any, neighbours: int) -> np.ndarray:
         return np.arange(count)
     search = NearestNeighbors(n_neighbors=min(neighbours, count - 1), metric="cosine", algorithm="brute").fit(vectors)
     nearest = search.kneighbors_graph(mode="distance")
-    nearest.data = 2.0 - nearest.data  # a similarity above 0, for a stored 0 would be no edge
+    nearest.data = 3.0 - nearest.data  # a similarity of 1 to 3, for a stored 0 would be no edge
     graph = nearest.maximum(nearest.T).tocsr()
     return np.array(_walked(graph.indptr, graph.indices, graph.data), dtype=np.int64)
 
