@@ -20,25 +20,7 @@ from scrimp.data.selection.trajectories import TrajectoryAlignment
 from scrimp.data.selection.transport import Transport
 
 __all__ = [
-    "Acquisition",
-    "Clusters",
-    "CuratedRatings",
-    "Determinantal",
-    "GradientSimilarity",
-    "Hardness",
-    "KCenter",
-    "LabelNoise",
-    "Length",
-    "Likelihood",
-    "Quality",
-    "Random",
-    "Scored",
-    "Selection",
-    "Selector",
-    "Similarity",
-    "StrategyBandit",
-    "Submodular",
-    "Tailor",
-    "TrajectoryAlignment",
-    "Transport",
+    "Acquisition", "Clusters", "CuratedRatings", "Determinantal", "GradientSimilarity", "Hardness", "KCenter",
+    "LabelNoise", "Length", "Likelihood", "Quality", "Random", "Scored", "Selection", "Selector", "Similarity",
+    "StrategyBandit", "Submodular", "Tailor", "TrajectoryAlignment", "Transport",
 ]
