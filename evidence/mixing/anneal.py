@@ -14,7 +14,7 @@ from scrimp.evidence import Lab, claim
 GENERAL = ("rec.autos", "sci.electronics", "sci.space", "comp.windows.x", "talk.politics.guns", "misc.forsale")
 CURATED = ("sci.med", "rec.sport.hockey")
 LENGTH, BATCH, STABLE, DECAY, ORDERS = 32, 8, 120, 30, 3
-RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
+RATE = 4e-3  # what the search of `rewarm` chose for most of its arms, on rows of 64 tokens; not searched here
 
 
 @claim(

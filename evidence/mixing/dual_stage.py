@@ -7,7 +7,7 @@ from scrimp.evidence import Lab, claim
 
 GENERAL = ("rec.autos", "sci.electronics", "sci.space", "talk.politics.guns")
 LENGTH, BATCH, STEPS = 32, 8, 240
-RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
+RATE = 4e-3  # what the search of `rewarm` chose for most of its arms, on rows of 64 tokens; not searched here
 
 
 @claim(

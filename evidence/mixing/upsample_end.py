@@ -10,7 +10,7 @@ from scrimp.evidence import Lab, claim
 
 GENERAL = ("rec.autos", "sci.electronics", "sci.space", "comp.windows.x", "talk.politics.guns", "misc.forsale")
 DOMAIN, LENGTH, BATCH, STEPS = "sci.med", 32, 8, 160
-RATE = 4e-3  # which searches chose for this model on these texts, whatever the mix: see rewarm
+RATE = 4e-3  # what the search of `rewarm` chose for most of its arms, on rows of 64 tokens; not searched here
 ROWS, DOMAIN_ROWS = 200, 60  # of each general group, and of the small domain
 
 
