@@ -108,12 +108,12 @@ def apart(name: str, file: Path, keep: int, threads: int) -> dict[str, float]:
              "--keep", str(keep)]
     done = subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True,
                           env={**os.environ, "OMP_NUM_THREADS": str(threads)})
-    return json.loads(done.stdout.splitlines()[-1])
+    return {**json.loads(done.stdout.splitlines()[-1]), "threads": threads}
 
 
 def measured(out: Path, rows: int, threads: int) -> dict[str, Any]:
     """Everything, with what ``out`` already holds of the same measuring."""
-    found = begun(out, rows=rows, threads=threads)
+    found = begun(out, rows=rows)
     plan = {SMALL: (KEPT, [*CHOICES]), rows: ([keep * rows // 1_000_000 for keep in LARGE_KEPT], ["chance", "scrimp"])}
     with tempfile.TemporaryDirectory() as folder:
         for count, (keeps, names) in plan.items():

@@ -49,4 +49,4 @@ def test_exact_greedy_leads_and_what_is_known_is_not_measured_again(known, tmp_p
     assert "100.00% of exact, 100.0% over chance" in coverage.told(found)
     monkeypatch.setattr(coverage, "apart", lambda *asked: pytest.fail("it is known"))
     assert coverage.measured(out, 3000, 1)["runs"] == found == json.loads(out.read_text())["runs"]
-    assert coverage.begun(out, rows=3000, threads=2)["runs"] == {}  # what was measured otherwise is not gone on with
+    assert coverage.begun(out, rows=2000)["runs"] == {}  # what was measured otherwise is not gone on with
