@@ -38,7 +38,7 @@ class Norms(Adapter):
             parameter.requires_grad_("norm" in name)
         return model
 
-preset("longest", Longest)
+preset("wordiest", Longest)
 preset("norms", Norms)
 '''
 
@@ -55,7 +55,7 @@ def shell(tmp_path: Path, causal_folder: Path):
     (tmp_path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "recipe.yaml").write_text(
         f"model: {causal_folder}\ndata: {{train: pool.jsonl}}\nsteps:\n"
-        "  - select: {method: longest, keep: 30}\n  - tune: {adapter: norms, steps: 2, batch_size: 4}\n")
+        "  - select: {method: wordiest, keep: 30}\n  - tune: {adapter: norms, steps: 2, batch_size: 4}\n")
     env = {**os.environ, "PYTHONPATH": str(site), "SCRIMP_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
 
     def run(*command: str) -> str:
@@ -72,7 +72,7 @@ def test_the_package_is_thirty_lines() -> None:
 
 
 def test_its_methods_are_listed_and_have_pages(shell) -> None:
-    assert "longest" in shell("-m", "scrimp", "methods", "selection")
+    assert "wordiest" in shell("-m", "scrimp", "methods", "selection")
     page = shell("-m", "scrimp", "methods", "adapter", "norms")
     assert "Train the gains" in page and "- tune: {adapter: norms}" in page
 
@@ -85,6 +85,6 @@ def test_they_run_from_yaml(shell, tmp_path: Path) -> None:
 
 
 def test_they_run_from_python(shell, tmp_path: Path) -> None:
-    shell("-c", "import scrimp; scrimp.select('pool.jsonl', out='chosen.jsonl', method='longest', keep=3)")
+    shell("-c", "import scrimp; scrimp.select('pool.jsonl', out='chosen.jsonl', method='wordiest', keep=3)")
     chosen = [json.loads(line) for line in (tmp_path / "chosen.jsonl").read_text().splitlines()]
     assert [len(row["completion"]) for row in chosen] == [80, 78, 76]
