@@ -130,10 +130,12 @@ class GradientPass(Pass["Encoded"]):
             def measured(rows: Sequence[Encoded]) -> Found:
                 nonlocal agreed
                 self._check(rows)
+                compared: Sequence[Encoded] = ()
                 if agreed is None:
-                    agreed = self._agree(rows[:_COMPARED], chosen)
+                    same = self._agree(rows[:_COMPARED], chosen)
+                    agreed, compared = bool(same), () if same is None else rows[:_COMPARED]
                 found = self._packed(rows) if agreed else None
-                return self._found(rows, self._looped(rows, chosen) if found is None else found)
+                return self._found(rows, self._looped(rows, chosen) if found is None else found, [*compared, *compared])
 
             yield measured
 
@@ -163,10 +165,10 @@ class GradientPass(Pass["Encoded"]):
         with rowwise(self.model, base.get_decoder(), base.get_output_embeddings()) as found:
             yield found
 
-    def _agree(self, rows: Sequence[Encoded], chosen: Mapping[str, torch.nn.Parameter]) -> bool:
-        """Whether rows can be packed, and both ways give the same of these, but for rounding."""
+    def _agree(self, rows: Sequence[Encoded], chosen: Mapping[str, torch.nn.Parameter]) -> bool | None:
+        """Whether both ways give the same of these rows, but for rounding; None, at no cost, if they cannot be packed."""
         if (ours := self._packed(rows)) is None:
-            return False
+            return None
         usual = self._looped(rows, chosen)
         dtype = next(self.model.get_input_embeddings().parameters()).dtype
         apart = (ours - usual).norm(dim=1) / usual.norm(dim=1).clamp(min=1e-12)
@@ -205,13 +207,14 @@ class GradientPass(Pass["Encoded"]):
             if not any(row.trained[1:]):
                 raise ModelError("the row has no trained token, so no gradient", where=f"row {row.row}")
 
-    def _found(self, rows: Sequence[Encoded], values: torch.Tensor) -> Found:
-        """A forward and a backward pass are about six operations a weight and token."""
+    def _found(self, rows: Sequence[Encoded], values: torch.Tensor, compared: Sequence[Encoded]) -> Found:
+        """The values of ``rows``, and the work with that of comparing: six operations a weight and token, about."""
         if not bool(values.isfinite().all()):
             bad = int((~values.isfinite().all(dim=1)).nonzero()[0])
             raise ModelError("a gradient is not finite", where=f"row {rows[bad].row}",
                              why="the weights hold NaN or infinity, or overflow in this precision")
-        tokens, weights = sum(len(row.ids) for row in rows), sum(p.numel() for p in self.model.parameters())
+        tokens = sum(len(row.ids) for row in (*rows, *compared))
+        weights = sum(p.numel() for p in self.model.parameters())
         return Found(values.cpu().numpy(), tokens, tokens, 6.0 * weights * tokens)
 
 

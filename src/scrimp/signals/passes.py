@@ -178,11 +178,16 @@ def rows_for_logits(model: Any, positions: int) -> int:
 
 
 def forward_of(model: nn.Module, tokens: int, values: np.ndarray) -> Found:
-    """What a forward pass over ``tokens`` real tokens found: about two operations a weight and token."""
-    return Found(values, tokens, flops=2.0 * weights_in(model.parameters()) * tokens)
+    """What a forward pass over ``tokens`` real tokens found."""
+    return Found(values, tokens, flops=_forward_flops(model, tokens))
 
 
 def charge(meter: Meter | None, model: nn.Module, tokens: int) -> None:
-    """Put a forward pass over ``tokens`` real tokens on the bill: about two operations a weight and token."""
+    """Put a forward pass over ``tokens`` real tokens on the bill."""
     if meter is not None:
-        meter.charge(tokens_forward=tokens, flops=2.0 * weights_in(model.parameters()) * tokens)
+        meter.charge(tokens_forward=tokens, flops=_forward_flops(model, tokens))
+
+
+def _forward_flops(model: nn.Module, tokens: int) -> float:
+    """About two operations a weight and token."""
+    return 2.0 * weights_in(model.parameters()) * tokens

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrimp.checkpoints.loading import load, resolve
+from scrimp.core.budget import Meter
 from scrimp.core.registry import build
 from scrimp.examples.templates import Encoded
 from scrimp.signals.gradients import GradientPass, Moments, gradients
@@ -66,6 +67,18 @@ def test_packing_is_what_is_done(case, monkeypatch):
     monkeypatch.setattr(GradientPass, "_agree", lambda *_: True)
     monkeypatch.setattr(GradientPass, "_looped", None)
     gradients(model, rows(5, 7, 6), parameters=pattern, width=8)
+
+
+def test_the_rows_that_are_computed_both_ways_are_on_the_bill(case):
+    model, pattern = case
+    meter, encoded = Meter(), rows(5, 7, 6)
+    gradients(model, encoded, parameters=pattern, width=8, meter=meter)
+    first, second, _ = (encoded[i].ids for i in GradientPass(model, pattern, 8, 0).batches([5, 7, 6])[0])
+    again = 2 * (len(first) + len(second))
+    assert meter.bill().tokens_backward == meter.bill().tokens_forward == 5 + 7 + 6 + again
+    looped = Meter()
+    gradients(model, encoded, parameters=".*norm.*", width=8, meter=looped)
+    assert looped.bill().tokens_backward == 5 + 7 + 6
 
 
 def test_the_model_trains_as_before(case):
