@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +34,7 @@ def critical_steps(lab: Lab, *, learning_rate: float, objective: str = "sft", sh
     table = lab.rng.integers(TURNS, size=(CLUES, JUNCTIONS))
     first, train, test = (walks(lab, table, lab.scale(count, 8)) for count in (200, 800, 200))
     plan: dict[str, Any] = {"adapter": "full", "batch_size": BATCH, "learning_rate": learning_rate}
-    started = lab.tune(small(lab), first, steps=lab.scale(15, 2), **plan)
+    started = lab.tune(lab.scratch(layers=2, width=64, vocabulary=VOCABULARY), first, steps=lab.scale(15, 2), **plan)
     masked = [replace(walk, trained=[on and bool(lab.rng.random() < share) for on in walk.trained]) for walk in train]
     chosen = {"critical": SHARE} if objective == "critical-steps" else {}
     model = lab.tune(started, masked, objective=objective, steps=lab.scale(150, 2), **plan, **chosen)
@@ -61,13 +60,3 @@ def success(model: nn.Module, test: list[Encoded]) -> float:
     with torch.inference_mode():
         done = model(input_ids=ids).logits.argmax(dim=-1)[:, :-1]
     return float(((done == ids[:, 1:]) | ~acts).all(dim=1).float().mean())
-
-
-def small(lab: Lab) -> nn.Module:
-    """An untrained decoder of two layers over the few tokens of this world."""
-    usual: Any = lab.scratch(layers=2, width=64)
-    config = copy.deepcopy(usual.config)
-    config.vocab_size = VOCABULARY
-    with torch.random.fork_rng():
-        torch.manual_seed(lab.seed)
-        return type(usual)(config)

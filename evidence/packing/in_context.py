@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
-import torch
-from torch import nn
-
 from scrimp.evidence import Lab, claim
 from scrimp.examples.templates import Encoded
 
@@ -29,7 +23,8 @@ KEYS, VALUES, VOCABULARY = 2, 34, 66  # where their tokens begin, 32 of each
 def in_context(lab: Lab, *, packing: str, learning_rate: float) -> dict[str, float]:
     train = [one for topic in range(lab.scale(800, 20)) for one in documents(lab, topic)]
     length = DOCUMENTS * len(train[0].ids)
-    model = lab.tune(small(lab), train, adapter="full", packing=packing, pack_tokens=length, batch_size=BATCH,
+    small = lab.scratch(layers=2, width=64, vocabulary=VOCABULARY)
+    model = lab.tune(small, train, adapter="full", packing=packing, pack_tokens=length, batch_size=BATCH,
                      steps=lab.scale(300, 2), learning_rate=learning_rate)
     return {"loss in context": lab.loss(model, [later(documents(lab, 0)) for _ in range(100)])}
 
@@ -48,13 +43,3 @@ def later(topic: list[Encoded]) -> Encoded:
     ids = [token for one in topic for token in one.ids]
     first = len(topic[0].ids)
     return Encoded(ids, [at >= first and token >= VALUES for at, token in enumerate(ids)])
-
-
-def small(lab: Lab) -> nn.Module:
-    """An untrained decoder of two layers over the few tokens of this task."""
-    usual: Any = lab.scratch(layers=2, width=64)
-    config = copy.deepcopy(usual.config)
-    config.vocab_size = VOCABULARY
-    with torch.random.fork_rng():
-        torch.manual_seed(lab.seed)
-        return type(usual)(config)

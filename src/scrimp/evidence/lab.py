@@ -188,12 +188,12 @@ class Lab:
 
         return [one(number, row) for number, row in enumerate(rows)]
 
-    def scratch(self, layers: int = 4, width: int = 128, heads: int = 4) -> nn.Module:
-        """An untrained decoder over `tokenizer`, float32, its weights drawn by the seed."""
+    def scratch(self, layers: int = 4, width: int = 128, heads: int = 4, vocabulary: int = VOCABULARY) -> nn.Module:
+        """An untrained decoder over `tokenizer`, or over fewer tokens, float32, its weights drawn by the seed."""
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=width, intermediate_size=round(width * 8 / 3 / 32) * 32,
+        config = LlamaConfig(vocab_size=vocabulary, hidden_size=width, intermediate_size=round(width * 8 / 3 / 32) * 32,
                              num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=heads,
                              max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0,
                              pad_token_id=0)

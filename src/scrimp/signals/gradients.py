@@ -166,7 +166,7 @@ class GradientPass(Pass["Encoded"]):
             yield found
 
     def _agree(self, rows: Sequence[Encoded], chosen: Mapping[str, torch.nn.Parameter]) -> bool | None:
-        """Whether both ways give the same of these rows, but for rounding; None, at no cost, if they cannot be packed."""
+        """Whether both ways give the same of these rows, but for rounding; None, at no cost, if none can be packed."""
         if (ours := self._packed(rows)) is None:
             return None
         usual = self._looped(rows, chosen)
