@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 from scrimp.core.errors import OptionError
 from scrimp.core.registry import FAMILIES, Preset, build, presets
+from scrimp.verbs.base import plain
 
 pytestmark = pytest.mark.parametrize("preset", presets(), ids=lambda preset: f"{preset.family}/{preset.name}")
 
@@ -24,3 +27,9 @@ def test_an_unknown_option_is_refused_with_the_nearest(preset: Preset) -> None:
 def test_its_options_make_it_again(preset: Preset) -> None:
     made = preset.build()
     assert build(preset.family, preset.name, made.model_dump(mode="json")) == made
+
+
+def test_the_types_of_its_options_can_be_read(preset: Preset) -> None:
+    for name, field in preset.method.model_fields.items():
+        told = inspect.formatannotation(plain(field.annotation))
+        assert " at 0x" not in told and "Annotated" not in told, name

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 import platformdirs
 from pydantic import BeforeValidator, Field
@@ -88,4 +88,6 @@ def plain(annotation: Any) -> Any:
         return plain(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return reduce(or_, map(plain, get_args(annotation)))
+    if (parts := get_args(annotation)) and (kind := get_origin(annotation)) is not Literal:
+        return kind[tuple(map(plain, parts))]
     return annotation
