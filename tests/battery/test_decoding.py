@@ -12,7 +12,8 @@ from scrimp.checkpoints.loading import Loaded, load, resolve
 from scrimp.core.errors import ModelError
 from scrimp.core.registry import Preset, presets
 from scrimp.examples.templates import Encoded
-from scrimp.serving.generation import generate, token_losses
+from scrimp.serving.textlosses import token_losses
+from scrimp.signals.decoding import generate
 
 pytestmark = pytest.mark.parametrize("preset", presets("decoding"), ids=lambda p: p.name)
 

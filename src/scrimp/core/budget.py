@@ -29,16 +29,21 @@ class Budget(Options):
         memory: resident bytes of the process at their highest.
         tokens: tokens trained on (forward and backward).
         disk: bytes that the workspace may hold.
+        teacher_tokens: tokens that language models which write examples or answers read and write.
     """
 
     time: Seconds | None = None
     memory: Bytes | None = None
     tokens: int | None = None
     disk: Bytes | None = None
+    teacher_tokens: int | None = None
 
 
 class Bill(Options):
-    """What was spent: seconds, tokens, floating-point operations (estimated) and resident bytes at their highest."""
+    """What was spent: seconds, tokens, floating-point operations (estimated) and resident bytes at their highest.
+
+    Of a teacher, the tokens that it read are told apart from those that it wrote, which are dearer.
+    """
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -46,6 +51,8 @@ class Bill(Options):
     tokens_backward: int = 0
     flops: float = 0.0
     peak_memory: int = 0
+    teacher_prompt_tokens: int = 0
+    teacher_completion_tokens: int = 0
 
     def __add__(self, other: Bill) -> Bill:
         """Both bills together; of the memory, the larger."""
@@ -152,6 +159,18 @@ class Meter:
         self._charged += Bill(tokens_forward=tokens_forward, tokens_backward=tokens_backward, flops=flops)
         if self.parent:
             self.parent.charge(tokens_forward=tokens_forward, tokens_backward=tokens_backward, flops=flops)
+
+    def teacher_tokens_left(self) -> float:
+        """Tokens left of the tightest budget of teacher tokens above this part; infinite if none is declared."""
+        bill, limit = self.bill(), self.budget.teacher_tokens
+        own = math.inf if limit is None else limit - bill.teacher_prompt_tokens - bill.teacher_completion_tokens
+        return min(own, self.parent.teacher_tokens_left()) if self.parent else own
+
+    def charge_teacher(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Put what a teacher read and wrote on the bill, here and on every part that this one belongs to."""
+        self._charged += Bill(teacher_prompt_tokens=prompt_tokens, teacher_completion_tokens=completion_tokens)
+        if self.parent:
+            self.parent.charge_teacher(prompt_tokens, completion_tokens)
 
     def bill(self) -> Bill:
         """Everything spent until now, or until the part was closed."""

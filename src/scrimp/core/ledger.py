@@ -48,7 +48,7 @@ class Ledger:
         except OSError as error:
             raise WorkspaceError("the ledger cannot be read", where=str(self.path), why=str(error)) from None
         events = []
-        for line in text.splitlines():
+        for line in text.split("\n"):  # JSON leaves other line breaks, such as U+2028, as they are
             try:
                 entry = json.loads(line)
             except ValueError:

@@ -3,21 +3,24 @@
 A *family* is a group of methods with one verb. A *preset* is a named choice of a family's options; a paper is
 usually one. The built-in families are imported when first asked for, so listing names costs no torch until then.
 A third party registers with the entry point group ``scrimp.methods``: the entry names a module that calls
-``preset``.
+``preset``. Names that are taken already are told and left out; the package's other methods are there.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
 
 from scrimp.core.errors import OptionError, nearest
 from scrimp.core.options import Options
+from scrimp.core.progress import warn
 
 __all__ = ["ENTRY_POINT_GROUP", "FAMILIES", "Cost", "Method", "Preset", "build", "lookup", "preset", "presets"]
 
@@ -49,6 +52,7 @@ FAMILIES: dict[str, str] = {
     "unlearning": "scrimp.trust",
     "metric": "scrimp.evaluation.metrics",
     "decoding": "scrimp.serving.decoding",
+    "curve": "scrimp.planning.curves",
 }
 
 #: family -> modules of rooms further up that add methods to it
@@ -115,6 +119,8 @@ class Preset:
 
 _PRESETS: dict[tuple[str, str], Preset] = {}
 _LOADED: set[str] = set()
+_PACKAGE: ContextVar[str | None] = ContextVar("package", default=None)  # whose entry point is being loaded
+_CHECKING: ContextVar[bool] = ContextVar("checking", default=False)  # whether a preset is being registered
 
 
 def preset(name: str, method: type[Method], *, papers: tuple[int, ...] = (), **options: Any) -> Preset:
@@ -122,27 +128,55 @@ def preset(name: str, method: type[Method], *, papers: tuple[int, ...] = (), **o
 
     Every option needs a default, so that each method can be listed, built and tested by its name alone.
     """
-    made = Preset(name, method, options, papers)
-    made.build(where=f"preset '{name}'")
+    made, package = Preset(name, method, options, papers), _PACKAGE.get()
+    with _set(_CHECKING, True):
+        made.build(where=f"preset '{name}'")
+    if package is not None:
+        _built_in(method.family)  # so that its names come first
     key = (method.family, name)
-    if _PRESETS.get(key, made) != made:
+    if _PRESETS.get(key, made) == made:
+        _PRESETS[key] = made
+    elif package is None:
         raise OptionError(f"'{name}' is registered already for {_PRESETS[key].method.__name__}",
                           where=f"family '{method.family}'", fix="choose another name")
-    _PRESETS[key] = made
+    else:
+        warn(f"the {method.family} '{name}' of the package '{package}' is left out: "
+             f"{_PRESETS[key].method.__module__} has this name already")
     return made
+
+
+@contextmanager
+def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 def _load(family: str) -> None:
     if family not in FAMILIES:
         raise OptionError(f"there is no family '{family}'; {nearest(family, FAMILIES)}")
-    if family not in _LOADED:
-        for module in (FAMILIES[family], *ADDING.get(family, ())):
-            importlib.import_module(module)
-        _LOADED.add(family)
+    if _CHECKING.get():
+        return  # a preset that is made of others finds those that are there; its family is being made just now
+    _built_in(family)
     if "entry points" not in _LOADED:
         _LOADED.add("entry points")
         for entry in entry_points(group=ENTRY_POINT_GROUP):
-            entry.load()
+            with _set(_PACKAGE, _package_of(entry)):
+                entry.load()
+
+
+def _built_in(family: str) -> None:
+    if family in FAMILIES and family not in _LOADED:
+        for module in (FAMILIES[family], *ADDING.get(family, ())):
+            with _set(_PACKAGE, None):
+                importlib.import_module(module)
+        _LOADED.add(family)
+
+
+def _package_of(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.module
 
 
 def presets(family: str | None = None) -> list[Preset]:

@@ -12,8 +12,8 @@ from scrimp.core.options import Options
 from scrimp.core.workspace import atomic_write
 from scrimp.tuning.curve import CurvePoint
 
-__all__ = ["CurvePoint", "DataSummary", "Forecast", "Gain", "InspectedRow", "Outcome", "Retention", "Rung", "Sample",
-           "Score"]
+__all__ = ["CurvePoint", "DataSummary", "Forecast", "Gain", "InspectedRow", "Outcome", "Outlook", "Retention", "Rung",
+           "Sample", "Score"]
 
 
 class Score(Options):
@@ -127,6 +127,24 @@ class Rung(Options):
     chosen: dict[str, Any] = {}
 
 
+class Outlook(Options):
+    """What twice the labels would buy, by the winner's learning curve.
+
+    Attributes:
+        rows: training rows that there are.
+        twice: as many again.
+        measured: rows that were learned from and the score, each on the rows that the winner was judged on.
+        now: the score that the curve has at `rows`.
+        then: the score that would be measured on the same rows after learning from `twice`, with its 95 % interval.
+    """
+
+    rows: int
+    twice: int
+    measured: tuple[tuple[int, float], ...]
+    now: float
+    then: Score
+
+
 class Sample(Options):
     """A test row with what was wanted and what the untouched and the chosen model said."""
 
@@ -175,6 +193,7 @@ class Outcome(Options):
         winner: name of the winning rung.
         gains: how the winner compares with each other rung on the test rows.
         why: one sentence on how it was chosen.
+        outlook: what twice the labels would buy; None where it was not cheap to find out.
         budget: declared limits; `bill` has what was spent of them.
         foreseen: what `bill` was predicted to be, once the first moments had been measured.
         parts: bill of each part of the run, in order.
@@ -192,6 +211,7 @@ class Outcome(Options):
     winner: str
     why: str
     gains: tuple[Gain, ...] = ()
+    outlook: Outlook | None = None
     budget: dict[str, Any] = {}
     foreseen: Forecast | None = None
     bill: Bill

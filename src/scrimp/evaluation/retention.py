@@ -23,7 +23,7 @@ from scrimp.core.options import Options
 from scrimp.core.workspace import fingerprint
 from scrimp.evaluation.outcome import Retention
 from scrimp.evaluation.statistics import paired_bootstrap
-from scrimp.serving.generation import token_losses
+from scrimp.serving.textlosses import token_losses
 from scrimp.signals.embeddings import embed_texts
 
 __all__ = ["Question", "RetentionProbe", "compare", "general_texts", "measure", "questions"]

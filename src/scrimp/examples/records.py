@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from scrimp.core.workspace import fingerprint
+from scrimp.examples.sequences import Spooled
 
 __all__ = ["Examples", "Layout", "input_text", "natural", "normal"]
 
@@ -27,11 +28,12 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Examples(Sequence[Mapping[str, Any]]):
-    """Rows of one layout.
+    """Rows of one layout, on disk: see `Spooled`.
 
     Attributes:
         rows: dicts of the layout's keys: ``{text}``, ``{prompt, completion, rationale?}``, ``{messages, tools?}``,
-            ``{text, label}`` or ``{prompt, chosen, rejected}``. Rows to predict on may lack what is wanted.
+            ``{text, label}`` or ``{prompt, chosen, rejected}``. Rows to predict on may lack what is wanted. Whatever
+            sequence is given, they are read from a file, each time anew.
         layout: of all rows.
         sources: where each row came from, such as ``train.jsonl:3``.
         layout_reason: how the layout was found, in words.
@@ -40,15 +42,17 @@ class Examples(Sequence[Mapping[str, Any]]):
         columns: key of the layout -> name of the field, where that is the same for all rows; else empty.
     """
 
-    rows: tuple[dict[str, Any], ...]
+    rows: Sequence[dict[str, Any]]
     layout: Layout
-    sources: tuple[str, ...]
+    sources: Sequence[str]
     layout_reason: str = ""
     notes: tuple[str, ...] = ()
     found: tuple[dict[str, Any], ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("rows", "sources"):
+            object.__setattr__(self, name, Spooled.of(getattr(self, name)))
         if len(self.rows) != len(self.sources) or len(self.found) not in (0, len(self.rows)):
             raise ValueError(f"{len(self.rows)} rows with {len(self.sources)} sources, {len(self.found)} found")
 
@@ -68,12 +72,12 @@ class Examples(Sequence[Mapping[str, Any]]):
     @cached_property
     def fingerprint(self) -> str:
         """Of layout and rows, in order; not of where they came from."""
-        return fingerprint([self.layout, self.rows])
+        return fingerprint([self.layout, [fingerprint(row) for row in self.rows]])
 
     def subset(self, indices: Iterable[int]) -> Examples:
         """The rows at ``indices``, in that order."""
         picked = [int(i) for i in indices]
-        return replace(self, rows=tuple(self.rows[i] for i in picked), sources=tuple(self.sources[i] for i in picked),
+        return replace(self, rows=Spooled.of(self.rows).picked(picked), sources=Spooled.of(self.sources).picked(picked),
                        found=tuple(self.found[i] for i in picked) if self.found else ())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -50,6 +50,12 @@ class Encoded:
     truncated: bool = False
     second: Encoded | None = None
     reference: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """From its attributes as JSON has them."""
+        second, reference = told["second"], told["reference"]
+        return cls(**{**told, "second": second and cls.of(second), "reference": reference and tuple(reference)})
 
     @property
     def tokens(self) -> int:
@@ -149,16 +155,20 @@ class Template(Options):
         return Encoded(ids, trained, self._target(row, self.labels), index, cut)
 
     def encode_all(self, examples: Examples, tokenizer: Any) -> list[Encoded]:
-        """Every row, numbered.
+        """Every row, numbered; raises as `encode_each` does."""
+        return list(self.encode_each(examples, tokenizer))
+
+    def encode_each(self, examples: Examples, tokenizer: Any) -> Iterator[Encoded]:
+        """Every row, numbered, one after the other.
 
         Raises:
-            DataError: naming all rows that cannot be encoded.
+            DataError: in the end, naming all rows that cannot be encoded.
             GuardError: if the template itself is at fault.
         """
-        encoded, bad, fixes = [], [], set()
+        bad, fixes = [], set()
         for index, (row, source) in enumerate(zip(examples.rows, examples.sources, strict=True)):
             try:
-                encoded.append(self.encode(row, tokenizer, index=index))
+                yield self.encode(row, tokenizer, index=index)
             except DataError as error:
                 bad.append(BadRow(source, "; ".join(filter(None, (error.what, error.why)))))
                 fixes.add(error.fix or "take the row out")
@@ -166,7 +176,6 @@ class Template(Options):
                 raise GuardError(error.what, where=source, why=error.why, fix=error.fix) from None
         if bad:
             raise refuse(bad, len(examples), where="encoding", report=None, fix="; ".join(sorted(fixes)[:3]))
-        return encoded
 
     def encode_pooled(self, row: Mapping[str, Any], tokenizer: Any, labels: Sequence[str] | None = None, *,
                       index: int = 0) -> Encoded:

@@ -19,8 +19,9 @@ from scrimp.core.progress import bar, warn
 from scrimp.examples.records import Layout
 from scrimp.examples.templates import Template
 from scrimp.serving.base import Manifest, Prediction, Predictor, as_scores, reference
-from scrimp.serving.generation import generate, token_losses
 from scrimp.serving.scoring import Normalise, calibrated, score_labels
+from scrimp.serving.textlosses import token_losses
+from scrimp.signals.decoding import generate
 from scrimp.signals.passes import by_length, charge, evaluating, padded
 
 __all__ = ["Generator", "LabelScorer", "PooledHead"]

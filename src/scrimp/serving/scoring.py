@@ -12,7 +12,6 @@ of the longest one.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, ModelError
 from scrimp.core.progress import bar, say
 from scrimp.signals.passes import MICRO_TOKENS, by_length, charge, evaluating, padded, positions_of, rows_for_logits
+from scrimp.signals.prefixes import cache_of, repeated, shared_beginning
 
 __all__ = ["Normalise", "Trie", "calibrated", "score_labels", "score_plainly"]
 
@@ -161,8 +161,8 @@ def _gathered(kept: torch.Tensor, trie: Trie) -> np.ndarray:
 
 def _by_tree(loaded: Any, prompts: Sequence[Sequence[int]], trie: Trie, meter: Meter | None, tokens: int) -> np.ndarray:
     scores = np.zeros((len(prompts), len(trie.wanted)))
-    shared = _shared(prompts)
-    prefix = _prefix_cache(loaded, shared)
+    shared = shared_beginning(prompts)
+    prefix = cache_of(loaded, shared)
     charge(meter, loaded.model, len(shared))
     rests = [list(prompt[len(shared):]) for prompt in prompts]
     nodes = len(trie.tokens)
@@ -175,20 +175,6 @@ def _by_tree(loaded: Any, prompts: Sequence[Sequence[int]], trie: Trie, meter: M
     return scores
 
 
-def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """The tokens that all prompts begin with; at least one of each prompt is left over."""
-    rows = [list(prompt) for prompt in prompts]
-    first, last, most = min(rows), max(rows), min(map(len, rows)) - 1  # what the first and the last share, all share
-    return first[:next((i for i in range(most) if first[i] != last[i]), most)]
-
-
-def _prefix_cache(loaded: Any, shared: list[int]) -> Any:
-    if not shared:
-        return None
-    ids = torch.tensor([shared], device=loaded.model.device)
-    return loaded.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-
-
 def _tree_logits(loaded: Any, rests: list[list[int]], trie: Trie, prefix: Any, before: int) -> torch.Tensor:
     """Logits [B, 1 + M, V] at the last prompt token and at every node."""
     model, nodes = loaded.model, len(trie.tokens)
@@ -197,9 +183,7 @@ def _tree_logits(loaded: Any, rests: list[list[int]], trie: Trie, prefix: Any, b
     ends = real[:, :length].sum(dim=1, keepdim=True) + before
     positions = positions_of(real) + before
     positions[:, length:] = ends + torch.tensor(trie.depths, dtype=torch.long, device=model.device) - 1
-    cache = copy.deepcopy(prefix)
-    if cache is not None:
-        cache.batch_repeat_interleave(len(rests))
+    cache = repeated(prefix, len(rests))
     mask = _tree_mask(real.bool(), trie, before, model.dtype)
     kept = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
                  use_cache=cache is not None, logits_to_keep=nodes + 1).logits

@@ -1,4 +1,4 @@
-"""What can be known of an example without training on it: embeddings, losses, gradients, activations."""
+"""What can be known of an example without training on it: embeddings, losses, gradients, activations, answers."""
 
 from scrimp.signals.store import Signals
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,14 +16,14 @@ from scrimp.core.errors import WorkspaceError
 
 __all__ = ["Answers"]
 
-_FLUSH_S = 5.0
+_FLUSH_S, _FLUSH_BYTES = 5.0, 1 << 24  # the most that is lost with the power, and held in memory, of what was found
 _HEADER = 128  # bytes of numpy's files before their content
-_MISSING, _MADE, _TAKEN = 0, 1, 2  # of a row: to be computed, computed now, taken from an earlier pass
+_MADE, _TAKEN = 1, 2  # of a row: computed now, taken from an earlier pass; else to be computed
 _FILES = {"keys": np.uint8, "starts": np.int64, "values": np.float32, "done": np.uint8}
 
 
-class Answers:
-    """Lines of W numbers for each of N rows, and which rows have theirs.
+class Answers(Sequence[np.ndarray]):
+    """Lines of W numbers for each of N rows, [lines, W] each, and which rows have theirs.
 
     Attributes:
         starts: int64 [N + 1]; the lines of row i are ``values[starts[i]:starts[i + 1]]``.
@@ -31,15 +32,15 @@ class Answers:
 
     def __init__(self, starts: np.ndarray, values: np.ndarray, done: np.ndarray) -> None:
         self.starts, self.values, self._done = starts, values, done
-        self._flushed = time.monotonic()
+        self._flushed, self._held = time.monotonic(), 0
 
     @classmethod
-    def in_memory(cls, lines: Sequence[int], width: int) -> Answers:
+    def in_memory(cls, lines: Iterable[int], width: int) -> Answers:
         starts = _starts(lines)
-        return cls(starts, np.zeros((int(starts[-1]), width), np.float32), np.zeros(len(lines), np.uint8))
+        return cls(starts, np.zeros((int(starts[-1]), width), np.float32), np.zeros(len(starts) - 1, np.uint8))
 
     @classmethod
-    def in_folder(cls, folder: Path, keys: np.ndarray, lines: Sequence[int], width: int,
+    def in_folder(cls, folder: Path, keys: np.ndarray, lines: Iterable[int], width: int,
                   earlier: Iterable[Path] = ()) -> Answers:
         """What ``folder`` holds of these rows already; at first, what ``earlier`` folders hold of rows with these keys.
 
@@ -84,23 +85,31 @@ class Answers:
             raise WorkspaceError("is damaged", where=str(folder), fix="delete this folder; it is made again")
         return cls(found["starts"], found["values"], found["done"])
 
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[row] for row in range(len(self))[index]]
+        row = range(len(self))[index]
+        return self.values[self.starts[row]:self.starts[row + 1]]
+
     def __iter__(self) -> Iterator[np.ndarray]:
-        """The lines of each row, [lines, W]."""
         return (self.values[a:b] for a, b in pairwise(self.starts.tolist()))
 
     def copy(self) -> Answers:
         """The same in arrays of its own."""
         return Answers(self.starts, self.values.copy(), self._done.copy())
 
-    def asked(self) -> list[int]:
+    def asked(self) -> np.ndarray:
         """The rows that this pass must compute: the same after a kill, so that its batches are the same."""
-        return np.flatnonzero(self._done != _TAKEN).tolist()
+        return np.flatnonzero(self._done != _TAKEN)
 
-    def has(self, rows: Sequence[int]) -> bool:
+    def has(self, rows: np.ndarray) -> bool:
         """Whether all of ``rows`` have theirs."""
         return bool(self._done[rows].all())
 
-    def put(self, rows: Sequence[int], values: np.ndarray) -> None:
+    def put(self, rows: np.ndarray, values: np.ndarray) -> None:
         """The lines [sum over rows, W] of ``rows``, in their order."""
         at = 0
         for row in rows:
@@ -108,38 +117,49 @@ class Answers:
             self.values[start:end] = values[at:at + end - start]
             at += end - start
         self._done[rows] = _MADE
-        if time.monotonic() - self._flushed > _FLUSH_S:
+        self._held += values.nbytes
+        if self._held > _FLUSH_BYTES or time.monotonic() - self._flushed > _FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
         """Bring the numbers to the disk, then the word that they are there."""
         _flush(self.values)
         _flush(self._done)
-        self._flushed = time.monotonic()
+        self._flushed, self._held = time.monotonic(), 0
 
     def _take(self, keys: np.ndarray, earlier: Iterable[Path]) -> None:
         """Copy the lines of rows that an earlier pass saw."""
-        wanted = {key.tobytes(): row for row, key in enumerate(keys)}
         for folder in earlier:
-            if not wanted:
-                return
             found = _opened(folder, "r")
             if found is None or found["values"].shape[1] != self.values.shape[1]:
                 continue
-            for there, key in enumerate(found["keys"]):
-                if found["done"][there] and (row := wanted.pop(key.tobytes(), None)) is not None:
-                    lines = slice(*found["starts"][there:there + 2])
-                    self.values[self.starts[row]:self.starts[row + 1]] = found["values"][lines]
-                    self._done[row] = _TAKEN
+            wanted = np.flatnonzero(self._done != _TAKEN)
+            there = _places(keys[wanted], found["keys"], np.flatnonzero(found["done"]))
+            for row, place in zip(wanted[there >= 0], there[there >= 0], strict=True):
+                lines = slice(*found["starts"][place:place + 2])
+                self.values[self.starts[row]:self.starts[row + 1]] = found["values"][lines]
+                self._done[row] = _TAKEN
+
+
+def _places(keys: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Of each of ``keys`` the one of ``places`` at which ``known`` has it, else -1."""
+    if not len(places):
+        return np.full(len(keys), -1)
+    ours, theirs = (np.ascontiguousarray(some).view(f"S{keys.shape[1]}")[:, 0] for some in (keys, known[places]))
+    order = np.argsort(theirs)
+    found = order[np.searchsorted(theirs, ours, sorter=order).clip(max=len(theirs) - 1)]
+    return np.where(theirs[found] == ours, places[found], -1)
 
 
 def _flush(array: np.ndarray) -> None:
+    """Bring a mapped file to the disk, and its pages out of this process: the file is larger than what is looked at."""
     if isinstance(array, np.memmap):
         array.flush()
+        array.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]  # the map itself
 
 
-def _starts(lines: Sequence[int]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lines, dtype=np.int64)]).astype(np.int64)
+def _starts(lines: Iterable[int]) -> np.ndarray:
+    return np.cumsum([0, *lines], dtype=np.int64)
 
 
 def _reserved(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One vector of a model's last states for each text or row, and the file that keeps those of texts."""
+"""One vector of a model's last states for each text or row."""
 
 from __future__ import annotations
 
@@ -10,23 +10,19 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-from safetensors.numpy import save as to_bytes
 from torch import nn
 
 from scrimp.checkpoints.heads import PooledClassifier, pool
 from scrimp.checkpoints.loading import Loaded
 from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
-from scrimp.core.workspace import atomic_write, fingerprint
-from scrimp.signals.passes import Found, Pass, evaluating, forward_of, padded, positions_of, run
+from scrimp.core.workspace import Workspace
+from scrimp.signals.passes import Found, Pass, evaluating, forward_of, kept, padded, positions_of, run
 
 __all__ = ["MAX_TOKENS", "EmbeddingPass", "StatePass", "StatePooling", "embed_texts", "hidden_states_of"]
 
 StatePooling = Literal["mean", "position", "last"]
 MAX_TOKENS = 256  #: of each text, where nothing else is said
-_TOKENIZED = 1024  # texts whose tokens are held at once, for their number
 
 
 def embed_texts(loaded: Loaded, texts: Sequence[str], *, max_tokens: int = MAX_TOKENS, meter: Meter | None = None,
@@ -37,8 +33,8 @@ def embed_texts(loaded: Loaded, texts: Sequence[str], *, max_tokens: int = MAX_T
         loaded: the model.
         texts: cut after ``max_tokens`` tokens.
         meter: what is charged; what the cache holds costs nothing.
-        cache: a folder in which embeddings are kept, by text and checkpoint; None keeps none. Only for an untouched
-            model.
+        cache: a workspace's folder in which embeddings are kept, by text and checkpoint; None keeps none. Only for an
+            untouched model.
 
     Returns:
         float32 [N, D].
@@ -46,11 +42,11 @@ def embed_texts(loaded: Loaded, texts: Sequence[str], *, max_tokens: int = MAX_T
     Raises:
         ModelError: if a state is not finite.
     """
-    store = _Store(cache, loaded, max_tokens)
-    missing = sorted({text for text in texts if text not in store})
-    if missing:
-        store.add(missing, run(EmbeddingPass(loaded, max_tokens), missing, meter=meter).values)
-    return store.get(texts) if len(texts) else np.zeros((0, loaded.model.config.hidden_size), dtype=np.float32)
+    work, distinct = EmbeddingPass(loaded, max_tokens), sorted(set(texts))
+    found = (run(work, distinct, meter=meter) if cache is None else
+             kept(work, work.question, distinct, Workspace(cache), meter=meter))
+    place = {text: row for row, text in enumerate(distinct)}
+    return np.asarray(found.values)[np.array([place[text] for text in texts], dtype=np.int64)]
 
 
 def hidden_states_of(model: nn.Module | Any) -> Any:
@@ -119,6 +115,11 @@ class EmbeddingPass(Pass[str]):
     said = "embedding"
 
     @property
+    def question(self) -> list[Any]:
+        """What decides the answers, of a model that is as its checkpoint has it."""
+        return [self.loaded.checkpoint.fingerprint, self.loaded.dtype, self.max_tokens]
+
+    @property
     def width(self) -> int:
         return StatePass(self.loaded).width
 
@@ -126,7 +127,7 @@ class EmbeddingPass(Pass[str]):
         return row
 
     def lengths(self, rows: Sequence[str]) -> list[int]:
-        return [len(ids) for at in range(0, len(rows), _TOKENIZED) for ids in self._ids(rows[at:at + _TOKENIZED])]
+        return [len(ids) for row in rows for ids in self._ids([row])]
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[Sequence[str]], Found]]:
@@ -147,38 +148,3 @@ def _pooled(states: torch.Tensor, real: torch.Tensor, pooling: StatePooling) -> 
         return pool(states, real, pooling)
     weights = (positions_of(real) + 1.0) * real
     return torch.einsum("bl,bld->bd", weights / weights.sum(dim=1, keepdim=True), states.float())
-
-
-class _Store:
-    """Embeddings by text, in memory and, if there is a folder, in one file a model."""
-
-    def __init__(self, folder: Path | None, loaded: Loaded, max_tokens: int) -> None:
-        made_by = fingerprint([loaded.checkpoint.fingerprint, loaded.dtype, max_tokens])
-        self._path = Path(folder) / f"embeddings-{made_by[:20]}.safetensors" if folder else None
-        self._vectors: dict[str, np.ndarray] = {}
-        if self._path and self._path.exists():
-            self._vectors = self._read(self._path)
-
-    def __contains__(self, text: str) -> bool:
-        return self._key(text) in self._vectors
-
-    def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        self._vectors |= dict(zip(map(self._key, texts), vectors, strict=True))
-        if self._path:
-            keys = np.frombuffer(bytes.fromhex("".join(self._vectors)), dtype=np.uint8).reshape(-1, 32)
-            atomic_write(self._path, to_bytes({"keys": keys, "vectors": np.stack(list(self._vectors.values()))}))
-
-    def get(self, texts: Sequence[str]) -> np.ndarray:
-        return np.stack([self._vectors[self._key(text)] for text in texts])
-
-    @staticmethod
-    def _key(text: str) -> str:
-        return fingerprint(text.encode("utf-8", "surrogatepass"))
-
-    @staticmethod
-    def _read(path: Path) -> dict[str, np.ndarray]:
-        try:
-            found = load_file(path)
-            return dict(zip((bytes(key).hex() for key in found["keys"]), found["vectors"], strict=True))
-        except (OSError, SafetensorError, KeyError, ValueError):
-            return {}  # a damaged cache is made anew

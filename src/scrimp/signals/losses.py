@@ -12,6 +12,7 @@ import torch
 
 from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
+from scrimp.examples.sequences import Viewed
 from scrimp.signals.answers import Answers
 from scrimp.signals.passes import Found, Pass, by_length, evaluating, forward_of, padded, rows_for_logits, run
 
@@ -36,14 +37,14 @@ class TokenLosses:
     spread: np.ndarray
 
 
-def losses(model: Any, encoded: Sequence[Encoded], *, meter: Meter | None = None) -> list[TokenLosses]:
+def losses(model: Any, encoded: Sequence[Encoded], *, meter: Meter | None = None) -> Sequence[TokenLosses]:
     """Of each row, in one forward pass over it; see `LossPass`."""
     return told(run(LossPass(model), encoded, meter=meter))
 
 
-def told(answers: Answers) -> list[TokenLosses]:
+def told(answers: Answers) -> Sequence[TokenLosses]:
     """What a `LossPass` found, by row."""
-    return [TokenLosses(*lines.T) for lines in answers]
+    return Viewed(answers, lambda lines: TokenLosses(*lines.T))
 
 
 @dataclass(frozen=True)

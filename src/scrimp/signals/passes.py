@@ -1,4 +1,4 @@
-"""What passes over rows share: what a pass is, how it is run, evaluation mode, batches by token budget, the bill."""
+"""What passes over rows share: what a pass is, how it is run and kept, evaluation mode, batches, the bill."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -16,11 +17,13 @@ from scrimp.checkpoints.quantized import weights_in
 from scrimp.core import interrupts
 from scrimp.core.budget import Meter
 from scrimp.core.progress import bar
+from scrimp.core.workspace import Workspace, fingerprint
 from scrimp.examples.batching import micro_batches
+from scrimp.examples.sequences import Viewed
 from scrimp.signals.answers import Answers
 
-__all__ = ["MICRO_TOKENS", "Engine", "Found", "Pass", "by_length", "charge", "evaluating", "forward_of", "local",
-           "padded", "positions_of", "rows_for_logits", "run"]
+__all__ = ["MICRO_TOKENS", "Engine", "Found", "Pass", "by_length", "charge", "evaluating", "forward_of", "kept",
+           "keys_of", "local", "padded", "positions_of", "rows_for_logits", "run"]
 
 Row = TypeVar("Row")
 MICRO_TOKENS = 2048  #: padded tokens of one forward pass
@@ -65,7 +68,7 @@ class Pass(ABC, Generic[Row]):
 
     @abstractmethod
     def lengths(self, rows: Sequence[Row]) -> list[int]:
-        """Tokens of each row."""
+        """Tokens of each row; the rows are read one after the other."""
 
     def batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """Places of rows that are computed together."""
@@ -89,17 +92,18 @@ def local(work: Pass[Any], batches: Sequence[Sequence[Any]]) -> Generator[tuple[
 
 
 def run(work: Pass[Row], rows: Sequence[Row], *, meter: Meter | None = None, engine: Engine = local,
-             answers: Answers | None = None) -> Answers:
+        answers: Answers | None = None) -> Answers:
     """The answers of a pass over ``rows``, those computed that ``answers`` lacks.
+
+    Rows are asked for when their batch is due, so that they need not all be in memory.
 
     Raises:
         Stopped: a person asked to stop; what was found is kept.
     """
-    answers = answers or Answers.in_memory([work.lines(row) for row in rows], work.width)
-    asked = answers.asked()
-    planned = [[asked[i] for i in batch] for batch in work.batches(work.lengths([rows[i] for i in asked]))]
-    open_ = [batch for batch in planned if not answers.has(batch)]
-    found_of = engine(work, [[rows[i] for i in batch] for batch in open_])
+    if answers is None:
+        answers = Answers.in_memory(map(work.lines, rows), work.width)
+    open_ = [batch for batch in _planned(work, rows, answers.asked()) if not answers.has(batch)]
+    found_of = engine(work, Viewed(open_, lambda batch: [rows[i] for i in batch]))
     with closing(found_of), bar(work.said, sum(map(len, open_))) as shown:
         for number, found in found_of:
             answers.put(open_[number], found.values)
@@ -112,6 +116,43 @@ def run(work: Pass[Row], rows: Sequence[Row], *, meter: Meter | None = None, eng
                 interrupts.stop_if_requested()
     answers.flush()
     return answers
+
+
+def _planned(work: Pass[Row], rows: Sequence[Row], asked: np.ndarray) -> list[np.ndarray]:
+    """The batches in which the rows ``asked`` for are computed."""
+    lengths = work.lengths(Viewed(asked, lambda i: rows[i]))  # type: ignore[arg-type]  # numbers in an array
+    return [asked[batch] for batch in work.batches(lengths)]
+
+
+def keys_of(work: Pass[Row], rows: Sequence[Row]) -> np.ndarray:
+    """Uint8 [N, 16], of what decides each row's answer."""
+    told = bytearray()
+    for row in rows:
+        told += bytes.fromhex(fingerprint([work.content(row)])[:32])
+    return np.frombuffer(told, dtype=np.uint8).reshape(-1, 16)
+
+
+def kept(work: Pass[Row], question: Any, rows: Sequence[Row], workspace: Workspace, *, meter: Meter | None = None,
+         engine: Engine = local) -> Answers:
+    """The answers of a pass as the workspace has them, those computed that it lacks.
+
+    A folder holds those to the same rows; rows of which another one knows the answer to the same question are taken
+    from there.
+
+    Args:
+        work, rows, meter, engine: see `run`.
+        question: what of the pass decides the answers, its model above all.
+        workspace: where they are kept.
+    """
+    keys = keys_of(work, rows)
+    kind = f"{work.kind}.{fingerprint(question)[:12]}"
+
+    def make(folder: Path) -> None:
+        answers = Answers.in_folder(folder, keys, map(work.lines, rows), work.width,
+                                    sorted(workspace.root.glob(f"{kind}-*")))
+        run(work, rows, meter=meter, engine=engine, answers=answers)
+
+    return Answers.finished(workspace.step(kind, fingerprint([question, fingerprint(keys.tobytes())]), make))
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class Projection:
     _size: int = 0
 
     def fold(self, into: torch.Tensor, part: torch.Tensor, name: str) -> None:
-        """Add a part of N vectors to their shadows; its own memory is used up.
+        """Add a part of N vectors to their shadows.
 
         Args:
             into: float32 [N, W].
@@ -43,12 +43,12 @@ class Projection:
         """
         flat = part.flatten(1)
         signs, places = self._drawn(name, flat.shape[1])
-        flat.mul_(signs.to(flat.device))
-        for piece, place in zip(flat.split(self.width, dim=1), places, strict=True):
-            straight = min(self.width - place, piece.shape[1])
-            into[:, place:place + straight] += piece[:, :straight]
-            if straight < piece.shape[1]:
-                into[:, :piece.shape[1] - straight] += piece[:, straight:]
+        pieces = zip(flat.split(self.width, dim=1), signs.to(flat.device).split(self.width), places, strict=True)
+        for piece, sign, place in pieces:
+            straight = min(self.width - place, len(sign))
+            into[:, place:place + straight].addcmul_(piece[:, :straight], sign[:straight])
+            if straight < len(sign):
+                into[:, :len(sign) - straight].addcmul_(piece[:, straight:], sign[straight:])
 
     def _drawn(self, name: str, count: int) -> tuple[torch.Tensor, list[int]]:
         """Float32 [count] of signs, and the place of each piece."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,20 @@ from scrimp.core.budget import Meter
 from scrimp.core.errors import WorkspaceError
 from scrimp.core.workspace import Workspace, atomic_write, fingerprint
 from scrimp.examples.records import Examples, input_text
+from scrimp.examples.sequences import Spooled, Viewed
 from scrimp.examples.templates import Encoded, Template
-from scrimp.signals.activations import InputStatistics, activations
+from scrimp.signals.activations import InputStatistics, activations, packed, unpacked
 from scrimp.signals.answers import Answers
 from scrimp.signals.embeddings import EmbeddingPass, StatePass, StatePooling
+from scrimp.signals.generations import Generations, LocalModel, SamplingOptions, Speaker
 from scrimp.signals.gradients import GradientPass, Gradients, Moments
 from scrimp.signals.losses import LossPass, TokenLosses, told
-from scrimp.signals.passes import Engine, Pass, Row, local, run
+from scrimp.signals.passes import Engine, Pass, Row, kept, keys_of, local, run
 
 __all__ = ["Signals"]
 
 _FILE = "signal.safetensors"
+_Make = Callable[[Path | None], dict[str, torch.Tensor]]  # given where it may keep what it has so far
 
 
 class Signals:
@@ -52,6 +56,7 @@ class Signals:
         self._found: dict[str, Answers] = {}
         self._embedded: dict[str, Answers] = {}
         self._loaded: dict[tuple[str, Dtype], Loaded] = {}
+        self._asked: dict[str, Generations] = {}
 
     def language(self, name: str | None = None) -> Loaded:
         """The language model, or another one by name; loaded once, in the precision that suits the machine."""
@@ -63,10 +68,14 @@ class Signals:
             self._loaded[key] = load(checkpoint, dtype=dtype)
         return self._loaded[key]
 
-    def encoded(self, rows: Examples, loaded: Loaded | None = None) -> list[Encoded]:
-        """Rows as the language model, or ``loaded``, would learn them: token ids, and which of them are the answer."""
+    def encoded(self, rows: Examples, loaded: Loaded | None = None) -> Sequence[Encoded]:
+        """Rows as the language model, or ``loaded``, would learn them: token ids, and which of them are the answer.
+
+        They are on disk, and read when they are asked for.
+        """
         tokenizer = (loaded or self.language()).tokenizer
-        return Template.for_(tokenizer, rows).encode_all(rows, tokenizer)
+        each = Template.for_(tokenizer, rows).encode_each(rows, tokenizer)
+        return Viewed(Spooled(each, self._workspace.root if self._workspace else None), Encoded.of)
 
     def embeddings(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """Float32 [N, D], the mean of the encoder's last states over each row's `input_text`.
@@ -74,14 +83,14 @@ class Signals:
         The encoder runs in float32 everywhere, so that the same rows are chosen on every machine.
         """
         encoder = self._encoder = resolve(self._encoder) if isinstance(self._encoder, str) else self._encoder
-        work, texts = EmbeddingPass(self._load(encoder, "float32")), [input_text(row) for row in rows]
-        found = self._embedded[fingerprint(texts)] = self._answers(work, [encoder.fingerprint], texts)
+        work, texts = EmbeddingPass(self._load(encoder, "float32")), Viewed(rows, input_text)
+        found = self._embedded[_content(texts)] = self._answers(work, work.question, texts)
         return found.values
 
     def states(self, rows: Examples, *, pooling: StatePooling = "position") -> np.ndarray:
         """Float32 [N, D], the language model's last states over each whole row, answer included, pooled."""
-        loaded, ids = self.language(), [row.ids for row in self.encoded(rows)]
-        work = StatePass(loaded, pooling)
+        loaded = self.language()
+        work, ids = StatePass(loaded, pooling), Viewed(self.encoded(rows), attrgetter("ids"))
         return self._answers(work, [loaded.checkpoint.fingerprint, loaded.dtype, pooling], ids).values
 
     @property
@@ -91,10 +100,10 @@ class Signals:
 
     def known_embeddings(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
         """`embeddings` of rows whose embeddings were asked for already; else None, and nothing is computed."""
-        found = self._embedded.get(fingerprint([input_text(row) for row in rows]))
+        found = self._embedded.get(_content(Viewed(rows, input_text)))
         return None if found is None else found.values.copy()
 
-    def losses(self, model: Any, encoded: Sequence[Encoded]) -> list[TokenLosses]:
+    def losses(self, model: Any, encoded: Sequence[Encoded]) -> Sequence[TokenLosses]:
         """See `scrimp.signals.losses.losses`."""
         return told(self._answers(LossPass(model), [_weights(model)], encoded))
 
@@ -109,49 +118,43 @@ class Signals:
     def activations(self, model: Any, encoded: Sequence[Encoded], layers: Sequence[str] | None = None, *,
                     gram: bool = False) -> dict[str, InputStatistics]:
         """See `scrimp.signals.activations.activations`."""
-        def make() -> dict[str, torch.Tensor]:
-            made = activations(model, encoded, layers, gram=gram, meter=self._meter)
-            return {f"{part}:{name}": torch.as_tensor(value).cpu() for name, one in made.items()
-                    for part, value in vars(one).items() if value is not None}
+        def make(kept: Path | None) -> dict[str, torch.Tensor]:
+            return packed(activations(model, encoded, layers, gram=gram, meter=self._meter, kept=kept))
 
         asked = [_weights(model), [row.ids for row in encoded], layers, gram]
-        found = self._kept("activations", asked, make)
-        names = [key.partition(":")[2] for key in found if key.startswith("count:")]
-        return {name: InputStatistics(int(found[f"count:{name}"]), found[f"total:{name}"], found[f"squares:{name}"],
-                                      found.get(f"gram:{name}")) for name in names}
+        return unpacked(self._kept("activations", asked, make))
+
+    def generations(self, prompts: Sequence[str], by: Loaded | Speaker | None = None, *,
+                    sampling: SamplingOptions | None = None) -> list[str]:
+        """What the language model, or another one, or an endpoint says to each prompt; see `Generations`."""
+        by = self.language() if by is None else by
+        speaker = LocalModel(by, _weights(by.model), self._meter) if isinstance(by, Loaded) else by
+        address = fingerprint([speaker.identity(), (sampling or SamplingOptions()).deciding()])
+        made = Generations(speaker, sampling, workspace=self._workspace, meter=self._meter)
+        found = self._asked.setdefault(address, made)
+        found.speaker = speaker
+        return found(prompts)
 
     def _answers(self, work: Pass[Row], question: Any, rows: Sequence[Row]) -> Answers:
-        """The answers of a pass: from this process, from the workspace, or computed now.
+        """The answers of a pass: from this process, from the workspace, or computed now."""
+        if self._workspace is not None:
+            return kept(work, question, rows, self._workspace, meter=self._meter, engine=self._engine)
+        address = fingerprint([work.kind, question, fingerprint(keys_of(work, rows).tobytes())])
+        if address not in self._found:
+            self._found[address] = run(work, rows, meter=self._meter, engine=self._engine)
+        return self._found[address].copy()
 
-        A folder of the workspace holds those to the same rows; rows of which another one knows the answer to the same
-        question are taken from there.
-        """
-        keys = _keys(work, rows)
-        kind, address = f"{work.kind}.{fingerprint(question)[:12]}", fingerprint([question, keys.tobytes().hex()])
-        if self._workspace is None:
-            if address not in self._found:
-                self._found[address] = run(work, rows, meter=self._meter, engine=self._engine)
-            return self._found[address].copy()
-        root = self._workspace.root
-
-        def make(folder: Path) -> None:
-            lines = [work.lines(row) for row in rows]
-            answers = Answers.in_folder(folder, keys, lines, work.width, sorted(root.glob(f"{kind}-*")))
-            run(work, rows, meter=self._meter, engine=self._engine, answers=answers)
-
-        return Answers.finished(self._workspace.step(kind, address, make))
-
-    def _kept(self, kind: str, asked: Any, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    def _kept(self, kind: str, asked: Any, make: _Make) -> dict[str, torch.Tensor]:
         """The arrays that answer a question: from memory, from disk, or made now."""
         address = fingerprint([kind, asked])
         if address not in self._memory:
-            self._memory[address] = make() if self._workspace is None else self._stored(kind, address, make)
+            self._memory[address] = make(None) if self._workspace is None else self._stored(kind, address, make)
         return self._memory[address]
 
-    def _stored(self, kind: str, address: str, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    def _stored(self, kind: str, address: str, make: _Make) -> dict[str, torch.Tensor]:
         assert self._workspace is not None
         def write(folder: Path) -> None:
-            atomic_write(folder / _FILE, save({name: value.contiguous() for name, value in make().items()}))
+            atomic_write(folder / _FILE, save(make(folder / _FILE)))  # where it is kept while it is made, too
 
         folder = self._workspace.step(kind, address, write)
         try:
@@ -161,10 +164,12 @@ class Signals:
                                  fix="delete this folder; it is made again") from None
 
 
-def _keys(work: Pass[Row], rows: Sequence[Row]) -> np.ndarray:
-    """Uint8 [N, 16], of what decides each row's answer."""
-    told = b"".join(bytes.fromhex(fingerprint([work.content(row)])[:32]) for row in rows)
-    return np.frombuffer(told, dtype=np.uint8).reshape(-1, 16)
+def _content(texts: Sequence[str]) -> str:
+    """A hash of texts, in order."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(fingerprint([text]).encode())
+    return digest.hexdigest()
 
 
 def _weights(model: Any) -> str:

@@ -72,3 +72,24 @@ def test_every_built_in_method_builds_by_name_and_has_a_page():
         assert one.build().family == one.family
         assert one.summary.endswith(".")
         assert one.method.verb and all(f.is_required() is False for f in one.method.model_fields.values())
+
+
+def test_a_taken_name_is_told_and_left_out_and_the_rest_of_the_package_works(arithmetic, tmp_path, monkeypatch, capsys):
+    (tmp_path / "clashing.py").write_text(
+        "from typing import ClassVar\nfrom scrimp.core.registry import Method, preset\n"
+        "class Halver(Method):\n    '''Halve.'''\n    family: ClassVar[str] = 'arithmetic'\n"
+        "    verb: ClassVar[str] = 'apply'\npreset('double', Halver)\npreset('halve', Halver)\n"
+        "class Chance(Method):\n    '''Draw.'''\n    family: ClassVar[str] = 'schedule'\n"
+        "    verb: ClassVar[str] = 'apply'\npreset('cosine', Chance)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = EntryPoint("clashing", "clashing", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(registry, "_LOADED", set())
+    assert [p.name for p in presets("arithmetic")] == ["double", "halve", "triple"]
+    assert build("arithmetic", "double").factor == 2
+    assert lookup("schedule", "cosine").summary != "Draw."  # of a family that nobody had asked for when it came
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split("is left out")[0] for line in told] == [
+        "warning: the arithmetic 'double' of the package 'clashing' ",
+        "warning: the schedule 'cosine' of the package 'clashing' "]
+    sys.modules.pop("clashing")

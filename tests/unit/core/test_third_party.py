@@ -56,7 +56,8 @@ def shell(tmp_path: Path, causal_folder: Path):
     (tmp_path / "recipe.yaml").write_text(
         f"model: {causal_folder}\ndata: {{train: pool.jsonl}}\nsteps:\n"
         "  - select: {method: wordiest, keep: 30}\n  - tune: {adapter: norms, steps: 2, batch_size: 4}\n")
-    env = {**os.environ, "PYTHONPATH": str(site), "SCRIMP_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": paths, "SCRIMP_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
 
     def run(*command: str) -> str:
         done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True,
@@ -88,3 +89,10 @@ def test_they_run_from_python(shell, tmp_path: Path) -> None:
     shell("-c", "import scrimp; scrimp.select('pool.jsonl', out='chosen.jsonl', method='wordiest', keep=3)")
     chosen = [json.loads(line) for line in (tmp_path / "chosen.jsonl").read_text().splitlines()]
     assert [len(row["completion"]) for row in chosen] == [80, 78, 76]
+
+
+def test_a_name_that_is_taken_is_left_out_whichever_family_is_asked_first(shell, tmp_path: Path) -> None:
+    (tmp_path / "site" / "oddly.py").write_text(PACKAGE.replace('preset("norms"', 'preset("lora"'))
+    told = shell("-c", "from scrimp.core.registry import lookup, presets\n"
+                       "print(*(p.name for p in presets('selection')), lookup('adapter', 'lora').method.__name__)")
+    assert "wordiest" in told and told.strip().endswith("LoRA")

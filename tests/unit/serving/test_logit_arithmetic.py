@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scrimp.checkpoints.loading import Loaded, load, resolve
 from scrimp.core.errors import ModelError
 from scrimp.core.registry import build
-from scrimp.serving.generation import generate
 from scrimp.serving.scoring import score_labels, score_plainly
+from scrimp.signals.decoding import generate
 
 ROW = st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=3)
 

@@ -7,7 +7,9 @@ import torch
 from scrimp.checkpoints.heads import PooledClassifier
 from scrimp.checkpoints.loading import load, resolve
 from scrimp.core.budget import Meter
-from scrimp.core.errors import ModelError
+from scrimp.core.errors import ModelError, WorkspaceError
+from scrimp.core.workspace import Workspace
+from scrimp.signals import Signals
 from scrimp.signals.embeddings import embed_texts
 
 TEXTS = ["what a good film", "", "one two three " * 40, "😀", "what a good film"]
@@ -42,17 +44,27 @@ def test_causal_models_embed_too(causal_folder):
     assert found.dtype == np.float32
 
 
-def test_the_cache_spares_the_pass_and_a_damaged_one_is_made_anew(encoder, tmp_path):
+def test_the_cache_spares_the_pass_and_a_damaged_one_is_told(encoder, tmp_path):
     first, second, third = Meter(), Meter(), Meter()
     found = embed_texts(encoder, TEXTS[:3], cache=tmp_path, meter=first)
     again = embed_texts(encoder, TEXTS, cache=tmp_path, meter=second)
     np.testing.assert_array_equal(found, again[:3])
     assert first.bill().tokens_forward > 100 > second.bill().tokens_forward > 0
-    file, = tmp_path.glob("embeddings-*.safetensors")
-    file.write_bytes(file.read_bytes()[:100])
-    np.testing.assert_allclose(embed_texts(encoder, TEXTS, cache=tmp_path, meter=third), again, atol=1e-6)
-    assert third.bill().tokens_forward > 100
+    np.testing.assert_array_equal(embed_texts(encoder, TEXTS[::-1], cache=tmp_path, meter=third), again[::-1])
+    assert third.bill().tokens_forward == 0
     assert not np.array_equal(embed_texts(encoder, TEXTS, cache=tmp_path, max_tokens=8)[2], found[2])
+    for file in tmp_path.glob("embeddings.*/values.npy"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(WorkspaceError, match="damaged"):
+        embed_texts(encoder, TEXTS, cache=tmp_path)
+
+
+def test_what_was_embedded_for_features_is_known_to_signals(encoder, encoder_folder, tmp_path):
+    meter, texts = Meter(), sorted(set(TEXTS))
+    found = embed_texts(encoder, texts, cache=tmp_path)
+    signals = Signals(resolve(encoder_folder), workspace=Workspace(tmp_path), meter=meter)
+    np.testing.assert_array_equal(signals.embeddings([{"text": text} for text in texts]), found)
+    assert meter.bill().tokens_forward == 0
 
 
 def test_states_that_are_no_numbers_are_found(encoder_folder):
