@@ -7,12 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 from scrimp.checkpoints.loading import resolve
 from scrimp.core.errors import OptionError
 from scrimp.core.registry import build, presets
 from scrimp.data.selection.hardness import Hardness, hardness
-from scrimp.data.selection.labelnoise import LabelNoise, confident_joint, label_trust
+from scrimp.data.selection.labelnoise import LabelNoise, label_trust, shrunk, sure_counts
 from scrimp.data.selection.likelihood import Likelihood, arranged, bigram_log_probabilities
 from scrimp.data.selection.outoffold import out_of_fold
 from scrimp.data.selection.quality import Quality
@@ -255,10 +256,42 @@ def test_where_all_are_as_hard_none_is_preferred(loss):
     assert scores.tolist() == [float(loss > 2)] * 12
 
 
-def test_rows_are_counted_where_they_are_believed_to_belong():
-    chances = np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4], [0.75, 0.25]])
-    counts = confident_joint(chances, np.array([0, 0, 1, 1]))  # on average 0.7 for the first label, 0.325 for the other
-    assert counts == pytest.approx(np.array([[1, 1], [1, 1]]), abs=1e-4)
+def test_labels_of_the_surest_rows_are_counted():
+    first = np.array([0.9, 0.8, 0.6, 0.3, 0.2])
+    counts = sure_counts(np.stack([first, 1 - first], axis=1), np.array([0, 1, 0, 1, 1]))
+    assert counts.tolist() == [[1, 0], [0, 2]]  # of the first label the surest of its two rows, of the other two
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 12))
+def test_few_counts_are_brought_nearer_to_what_columns_share(seed, classes):
+    rng = np.random.default_rng(seed)
+    usual = np.where(np.eye(classes, dtype=bool), 0.8, 0.2 / (classes - 1))
+    alike = np.stack([rng.multinomial(60, column) for column in usual.T], axis=1).astype(float)
+    apart = 100.0 * (np.eye(classes) + 0.5 * np.roll(np.eye(classes), 1, axis=0))
+    for counts in (alike, apart):
+        assert shrunk(counts).sum(axis=0) == pytest.approx(np.ones(classes))
+        assert (shrunk(counts) > 0).all()
+    right = np.trace(alike) / alike.sum()
+    shared = np.where(np.eye(classes, dtype=bool), right, (1 - right) / (classes - 1))
+    distance = np.abs(shrunk(alike) - shared).sum()
+    assert distance <= np.abs(alike / 60 - shared).sum() + 1e-9
+    if classes > 2:  # each label has one that it is mistaken for
+        assert np.abs(shrunk(apart) - apart / 150).max() < 0.05
+
+
+def test_kinds_that_are_alike_are_not_mistaken_labels():
+    """Of each kind a third of the rows is as likely of another one; mistakes, of one row in ten, go anywhere."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(3000) % 6
+    doubt = np.where(rng.random(3000) < 1 / 3, 0.5, 0.02)[:, None]
+    truth = (1 - doubt) * np.eye(6)[kind] + doubt * np.eye(6)[kind ^ 1]
+    true = (truth.cumsum(axis=1) < rng.random(3000)[:, None]).sum(axis=1).clip(0, 5)
+    wrong = rng.random(3000) < 0.1
+    labels = np.where(wrong, (true + rng.integers(1, 6, 3000)) % 6, true)
+    learned = 0.88 * truth + 0.02
+    own = learned[np.arange(3000), labels]
+    assert average_precision_score(wrong, -label_trust(learned, labels)) > average_precision_score(wrong, -own) - 0.005
 
 
 def test_mistakes_that_the_classifier_has_learned_are_taken_back():
