@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 from scrimp.recipes.schema import Recipe
 
 __all__ = ["Call", "calls"]
+
+_LEFT = {"select": "selected", "mix": "mixed"}  # verb -> what its rows are called
+_READING = {"seed", "layout", "columns", "on_bad_row"}
+_READ = {"select": {*_READING, "encoder"}, "mix": _READING}  # verb -> what it is told beside its step's options
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Call:
 def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
     """The calls that ``recipe``, written in ``folder``, stands for; several seeds get a folder each below ``out``.
 
-    Rows that a select step keeps stand in a file beside the results, which the last step learns from.
+    Rows that a step before the last keeps or mixes stand in a file beside the results, which the next step reads.
     """
     given = recipe.model_dump(exclude_unset=True, include={"model", "metric", "encoder", "budget"})
     data = recipe.data.model_dump(exclude_unset=True)
@@ -37,25 +42,30 @@ def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
     several = len(recipe.seeds) > 1
     made = [Call(recipe.verb, {**options, "seed": seed, "out": str(out / f"seed-{seed}" if several else out)})
             for seed in recipe.seeds]
-    if (selecting := recipe.selecting) is None:
-        return made
-    if selecting.get("target") is not None:
-        selecting["target"] = _source(selecting["target"], folder)
-    return [call for learn in made for call in _selected(learn, selecting)]
+    before = [Call(step.verb, step.options) for step in recipe.preparing]
+    for call in before:
+        if call.options.get("target") is not None:
+            call.options["target"] = _source(call.options["target"], folder)
+    return [call for learn in made for call in _prepared(learn, before)]
 
 
-def _selected(learn: Call, selecting: dict[str, Any]) -> tuple[Call, Call]:
-    """A selection from what would be learned from, and the learning from what it keeps."""
-    pool, chosen = learn.options, f"{learn.options['out']}.selected.jsonl"
-    read_by = {"data", "seed", "layout", "columns", "encoder", "on_bad_row"}
-    shared = {name: value for name, value in pool.items() if name in read_by}
-    done = {"data"} | ({"encoder"} if learn.verb == "tune" else set())
-    rest = {name: value for name, value in pool.items() if name not in done}
-    return Call("select", {**selecting, **shared, "out": chosen}), Call(learn.verb, {**rest, "data": chosen})
+def _prepared(learn: Call, before: Sequence[Call]) -> Iterator[Call]:
+    """What makes the rows that are learned from, and the learning; each step reads what the one before it left."""
+    given, data = learn.options, learn.options["data"]
+    for call in before:
+        left = f"{given['out']}.{_LEFT[call.verb]}.jsonl"
+        shared = {name: value for name, value in given.items() if name in _READ[call.verb]}
+        yield Call(call.verb, {**call.options, **shared, "data": data, "out": left})
+        data = left
+    done = {"encoder"} if learn.verb == "tune" and any(call.verb == "select" for call in before) else set[str]()
+    rest = {name: value for name, value in given.items() if name not in done}
+    yield Call(learn.verb, {**rest, "data": data})
 
 
 def _source(source: Any, folder: Path) -> Any:
-    """A path as seen from the recipe; rows and ``hub:name`` as they are."""
+    """A path as seen from the recipe, of each domain where there are several; rows and ``hub:name`` as they are."""
+    if isinstance(source, dict):
+        return {name: _source(one, folder) for name, one in source.items()}
     if not isinstance(source, str) or source.startswith("hub:"):
         return source
     return os.path.normpath(folder / Path(source).expanduser())

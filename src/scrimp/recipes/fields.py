@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
@@ -16,8 +18,8 @@ from scrimp.core.options import Options
 from scrimp.examples.records import Layout
 
 __all__ = [
-    "Based", "Controls", "Keep", "Limit", "Names", "OrText", "Own", "Pairs", "Reading", "Rungs", "Seed",
-    "Selecting", "Settings", "Shape", "Source", "Strictness", "count_of", "pairs",
+    "Based", "Controls", "Domains", "Keep", "Limit", "Mixing", "Names", "OrText", "Own", "Pairs", "Reading", "Rungs",
+    "Seed", "Selecting", "Settings", "Shape", "Source", "Strictness", "count_of", "pairs",
 ]
 
 
@@ -47,6 +49,20 @@ def _names(value: Any) -> Any:
 
 def _source(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _domains(value: Any) -> Any:
+    """``"web.jsonl,law=acts.jsonl"`` as a mapping of names to sources; a file without one is named for itself."""
+    if isinstance(value, Mapping):
+        return value
+    sources = value.split(",") if isinstance(value, str) else value
+    if not isinstance(sources, list | tuple) or not all(isinstance(one, str | Path) for one in sources):
+        return {"rows": value}  # rows themselves, which have their domain in a column
+    named = [(name, source) if equals else (Path(name).stem, name)
+             for name, equals, source in (str(one).strip().partition("=") for one in sources)]
+    if twice := [name for name, count in Counter(name for name, _ in named).items() if count > 1]:
+        raise ValueError(f"two sources are named '{twice[0]}'; give them names: first=a.jsonl,second=b.jsonl")
+    return dict(named)
 
 
 def _keep(value: Any) -> Any:
@@ -89,6 +105,8 @@ class OrText:
 
 #: A file, a folder, ``hub:name``, or the rows themselves.
 Source = Annotated[str | list[dict[str, Any]], BeforeValidator(_source)]
+#: Sources by the name of their domain: ``"web.jsonl,law=acts.jsonl"``, a mapping, or one source.
+Domains = Annotated[dict[str, Source], BeforeValidator(_domains), OrText()]
 #: ``"10m"``, ``"time=10m,memory=8GiB"`` or a mapping of both.
 Limit = Annotated[Budget, BeforeValidator(_limit), OrText("string", "number")]
 #: ``"5%"`` or ``0.05`` of the rows, or a number of them.
@@ -173,3 +191,12 @@ class Selecting(Own):
         None, description="Rows of what the model is to be good at, for methods that ask for some.")
     balanced: bool = Field(False, description=(
         "Keep the same share of each label: the method chooses within each label on its own."))
+
+
+class Mixing(Own):
+    """In which proportion rows of several domains come."""
+
+    method: str = Field("proportional", description="Which method.")
+    size: Keep = Field(1.0, description=(
+        "Rows to write: a share of all that there are, such as 5% or 0.05, or a number, which may be more than that."))
+    domain: str | None = Field(None, description="The column that names each row's domain, if its source does not.")

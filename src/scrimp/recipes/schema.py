@@ -11,24 +11,28 @@ from pydantic_core import core_schema
 
 from scrimp.core.errors import OptionError, nearest
 from scrimp.core.options import Options
-from scrimp.recipes.fields import Controls, Limit, OrText, Rungs, Seed, Selecting, Settings, Shape, Source
+from scrimp.recipes.fields import Controls, Limit, Mixing, OrText, Rungs, Seed, Selecting, Settings, Shape, Source
 from scrimp.recipes.yamltext import Document, KeyPath, read_file
 
 __all__ = ["VERSION", "Data", "Recipe", "Step", "json_schema", "load"]
 
 VERSION = 1
+_PREPARING = {"select", "mix"}  # verbs that leave a file of rows
 
 
 class Data(Shape):
     """The examples."""
 
-    train: Source = Field(description="What is learned from: a file, a folder, hub:name, or the rows.")
+    train: Source | dict[str, Source] = Field(description=(
+        "What is learned from: a file, a folder, hub:name, or the rows; where a mix step is the first, also such "
+        "sources by the names of their domains."))
     test: Source | None = Field(None, description="What is measured on; never seen while learning or choosing.")
 
 
 class Step(Options):
     """One step: a verb with its options."""
 
+    mix: Mixing | None = Field(None, description="Bring rows of several domains into given proportions.")
     select: Selecting | None = Field(None, description="Keep only the rows that are worth learning from.")
     fit: Rungs | None = Field(None, description="Try the ladder and keep the best on validation.")
     tune: dict[str, Any] | None = Field(None, description="Tune in the way that is spelled out.")
@@ -63,8 +67,8 @@ class Recipe(Settings, Controls):
         description="The examples, or just their file.")
     budget: Limit | None = Field(
         None, description="What each seed's run may spend: 10m, or time, memory, tokens, disk.")
-    steps: tuple[Step, ...] = Field((Step.parse({"fit": None}),), min_length=1, max_length=2,
-                                    description="What is done: one of fit and tune, and select before it.")
+    steps: tuple[Step, ...] = Field((Step.parse({"fit": None}),), min_length=1, max_length=3,
+                                    description="What is done: one of fit and tune, and select and mix before it.")
     evaluate: tuple[Literal["task", "retention"], ...] = Field(
         ("task", "retention"), description="What is measured: the task and, always beside it, what is retained.")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=100, description="One run for each.")
@@ -73,8 +77,9 @@ class Recipe(Settings, Controls):
     @field_validator("steps", mode="after")
     @classmethod
     def _in_order(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        if [step.verb == "select" for step in steps] not in ([False], [True, False]):
-            raise ValueError("there is one fit or tune, and at most one select, before it")
+        *before, last = [step.verb for step in steps]
+        if last in _PREPARING or not set(before) <= _PREPARING or len(set(before)) < len(before):
+            raise ValueError("there is one fit or tune, and at most one select and one mix, before it")
         return steps
 
     @field_validator("evaluate", mode="after")
@@ -91,10 +96,16 @@ class Recipe(Settings, Controls):
             raise ValueError("a seed is given twice")
         return seeds
 
+    @model_validator(mode="after")
+    def _of_one_source(self) -> Self:
+        if isinstance(self.data.train, dict) and self.steps[0].verb != "mix":
+            raise ValueError("data.train has several domains, and no mix step is the first")
+        return self
+
     @property
-    def selecting(self) -> dict[str, Any] | None:
-        """The options of the select step, if there is one."""
-        return self.steps[0].options if self.steps[0].verb == "select" else None
+    def preparing(self) -> tuple[Step, ...]:
+        """The steps that make the rows which the last one learns from."""
+        return self.steps[:-1]
 
     @property
     def verb(self) -> str:
@@ -143,6 +154,8 @@ def _check_methods(recipe: Recipe, document: Document) -> None:
         try:
             if step.select is not None:
                 build("selection", step.select.method, step.select.options, where="select")
+            elif step.mix is not None:
+                build("mixing", step.mix.method, step.mix.options, where="mix")
             elif step.verb == "tune":
                 TunePlan.parse(step.options)
         except OptionError as error:
@@ -217,14 +230,18 @@ class _Written(GenerateJsonSchema):
         return {"anyOf": [inner, {"type": "string"}]} if inner.get("type") in ("number", "integer") else inner
 
 
-def _open(selecting: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a select step: the names of the methods, and the options of all of them beside its own."""
+def _open(schema: dict[str, Any], step: str, family: str) -> None:
+    """Put the names of a family's methods, and the options of all of them, into the schema of a step."""
     from scrimp.core.registry import presets
 
-    own = {name: schema for name, schema in selecting["properties"].items() if name != "options"}
-    own["method"] = {**own["method"], "enum": [p.name for p in presets("selection")]}
-    methods = [p.method.model_json_schema().get("properties", {}) for p in presets("selection")]
-    return {**selecting, "properties": {**{k: v for options in methods for k, v in options.items()}, **own}}
+    known, properties = presets(family), schema["$defs"][step]["properties"]
+    del properties["options"]
+    properties["method"]["enum"] = [preset.name for preset in known]
+    for preset in known:
+        options = preset.method.model_json_schema()
+        schema["$defs"] |= options.get("$defs", {})
+        for name, described in options.get("properties", {}).items():
+            properties.setdefault(name, described)
 
 
 def json_schema() -> dict[str, Any]:
@@ -232,7 +249,8 @@ def json_schema() -> dict[str, Any]:
     from scrimp.tuning import plan
 
     schema = Recipe.model_json_schema(schema_generator=_Written)
-    schema["$defs"]["Selecting"] = _open(schema["$defs"]["Selecting"])
+    _open(schema, "Selecting", "selection")
+    _open(schema, "Mixing", "mixing")
     schema["$defs"]["Step"]["properties"]["tune"] = {
         **plan.json_schema(), "description": Step.model_fields["tune"].description}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "scrimp recipe"}

@@ -80,7 +80,7 @@ def train(
 
     Raises:
         GuardError: a fault that would make the result silently wrong.
-        OptionError: the step cannot be made in the backward pass with these options.
+        OptionError: a step must be made in the backward pass, or whole, and cannot be with these options.
         BudgetError: not even one step fits in the budget or in memory.
         WorkspaceError: ``folder`` cannot be written, or holds another run.
         Stopped: a person asked to stop; the run is saved.
@@ -151,19 +151,22 @@ class _Run:
         self.dead = DeadGradient(self.moving)
         self.validate_every = options.validate_every or self.stream.steps_per_epoch
         self.optimizer = self.method.build(self.moving.items(), steps)
-        self.in_backward = self.within_backward() if options.step_in_backward else None
+        self.one_part = "step_in_backward" if options.step_in_backward else "objective" if self.objective.joint else ""
+        self.check_part()
+        self.in_backward = (InBackward(self.moving, self.optimizer, self.clipping, self.dead)
+                            if options.step_in_backward else None)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         parts: list[object] = [*self.model.modules(), self.optimizer]
         self.stepped = [part for part in parts if isinstance(part, Stepped)]
         self.choosers = {name: m for name, m in self.model.named_modules() if isinstance(m, Chooser)}
         self.snapshots = Snapshots(self.folder / "checkpoint", self.identity(kept))
 
-    def within_backward(self) -> InBackward:
+    def check_part(self) -> None:
+        """Raises: OptionError: a step cannot be parted, and does not fit whole."""
         whole = min(self.options.batch_size, len(self.stream.lengths)) * self.longest()
-        if self.options.micro_tokens < whole:
-            raise OptionError("a step in the backward pass is one part, and micro_tokens does not hold it",
-                              where="step_in_backward", fix=f"micro_tokens: {whole}, or a smaller batch_size")
-        return InBackward(self.moving, self.optimizer, self.clipping, self.dead)
+        if self.one_part and self.options.micro_tokens < whole:
+            raise OptionError("a step must be one part here, and micro_tokens does not hold it", where=self.one_part,
+                              fix=f"micro_tokens: {whole}, or a smaller batch_size")
 
     def prepared(self) -> list[Encoded]:
         """The data as the objective wants it; what it measures of the model is measured in a run's first attempt."""
@@ -474,7 +477,7 @@ class _Run:
 
     def shrink(self, reason: str) -> bool:
         """Compute half as much at once, unless that is a single example already or a step must be one part."""
-        if self.in_backward or self.at.micro_tokens <= self.longest():
+        if self.one_part or self.at.micro_tokens <= self.longest():
             return False
         self.optimizer.zero_grad(set_to_none=True)
         return_freed()
@@ -484,9 +487,9 @@ class _Run:
         return True
 
     def too_large(self) -> BudgetError:
-        if self.in_backward:
-            return BudgetError("a step does not fit in memory", why="one in the backward pass is not cut into parts",
-                               fix="use a smaller batch_size, or step_in_backward: false")
+        if self.one_part:
+            return BudgetError("a step does not fit in memory", why=f"with this {self.one_part} it is not parted",
+                               fix=f"use a smaller batch_size, or another {self.one_part}")
         return BudgetError("a single example does not fit in memory", why=f"the longest has {self.longest()} tokens",
                            fix="shorten the examples, or use a smaller model or rank")
 

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from scrimp.core.budget import Bill, Meter
-from scrimp.core.errors import DataError, OptionError, nearest
+from scrimp.core.errors import DataError, OptionError
 from scrimp.core.options import Options
 from scrimp.core.registry import build
-from scrimp.recipes.fields import Keep, OrText, Own, Reading, Seed, Source
+from scrimp.recipes.fields import Domains, Mixing, Reading, Seed
 from scrimp.verbs.base import Verb
 
 __all__ = ["Mix", "Mixed", "Part"]
 
 _STEPS = 1000  #: a schedule's stages begin at one of so many places in the file
-
-
-def _named(value: Any) -> Any:
-    """``"web.jsonl,law=acts.jsonl"`` as a mapping of names to sources; a file without one is named for itself."""
-    if isinstance(value, Mapping):
-        return value
-    sources = value.split(",") if isinstance(value, str) else value
-    if not isinstance(sources, list | tuple) or not all(isinstance(one, str | Path) for one in sources):
-        return {"rows": value}  # rows themselves, which have their domain in a column
-    pairs = [(name, source) if equals else (Path(name).stem, name)
-             for name, equals, source in (str(one).strip().partition("=") for one in sources)]
-    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
-        raise ValueError(f"two sources are named '{twice[0]}'; give them names: first=a.jsonl,second=b.jsonl")
-    return dict(pairs)
 
 
 class Part(Options):
@@ -56,7 +41,7 @@ class Mixed(Options):
     bill: Bill
 
 
-class Mix(Verb, Own, Reading):
+class Mix(Verb, Mixing, Reading):
     """Mix rows of several domains in given proportions.
 
     A domain is a source, or what a column says. Leaves a file with the rows as they were found, in the order of the
@@ -72,14 +57,10 @@ class Mix(Verb, Own, Reading):
         "scrimp mix pool.csv --domain source --size 5% --out mix.csv",
     )
 
-    data: Annotated[dict[str, Source], BeforeValidator(_named), OrText()] = Field(description=(
+    data: Domains = Field(description=(
         "The domains: files, folders or hub:names with commas between them, each with its name before it or named for "
         "itself: web.jsonl,law=acts.jsonl. Or one source and the column that holds the domain."))
     out: Path = Field(description="File to write: .jsonl, .json, .csv, .tsv or .parquet, with the fields as they were.")
-    method: str = Field("proportional", description="Which method.")
-    size: Keep = Field(1.0, description=(
-        "Rows to write: a share of all that there are, such as 5% or 0.05, or a number, which may be more than that."))
-    domain: str | None = Field(None, description="The column that names each row's domain, if its source does not.")
     seed: Seed = Field(0, description="Of every random choice.")
 
     def do(self) -> Mixed:
@@ -102,6 +83,7 @@ class Mix(Verb, Own, Reading):
 
     def _domains(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of each domain, their fields as they were found."""
+        from scrimp.data.mixing import domain_of
         from scrimp.examples.formats import read
 
         found: dict[str, list[dict[str, Any]]] = {}
@@ -110,7 +92,7 @@ class Mix(Verb, Own, Reading):
             rows = read(source, layout=self.layout, columns=self.columns, on_bad_row=self.on_bad_row, keep_found=True)
             layouts[rows.layout] = name
             for row, where in zip(rows.found, rows.sources, strict=True):
-                found.setdefault(name if self.domain is None else _domain_of(row, self.domain, where), []).append(row)
+                found.setdefault(name if self.domain is None else domain_of(row, self.domain, where), []).append(row)
         if len(layouts) > 1:
             raise DataError("the sources have several layouts", why=", ".join(f"{n}: {v}" for v, n in layouts.items()),
                             fix="name the one that is meant: --layout")
@@ -118,9 +100,3 @@ class Mix(Verb, Own, Reading):
             raise DataError(f"there is one domain, '{next(iter(found))}', and nothing to mix it with",
                             fix="give several sources, or the column that names the domains: --domain")
         return found
-
-
-def _domain_of(row: Mapping[str, Any], column: str, where: str) -> str:
-    if column not in row:
-        raise DataError(f"there is no column '{column}'; {nearest(column, row)}", where=where)
-    return str(row[column])

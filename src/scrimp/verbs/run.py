@@ -11,11 +11,12 @@ from pydantic import Field
 from scrimp.evaluation.outcome import Outcome
 from scrimp.verbs.base import Verb, Workspaced
 from scrimp.verbs.learn import Fit, Tune
+from scrimp.verbs.mix import Mix, Mixed
 from scrimp.verbs.select import Select, Selected
 
 __all__ = ["Run"]
 
-_STEPS = {verb.named(): verb for verb in (Fit, Select, Tune)}
+_STEPS = {verb.named(): verb for verb in (Fit, Mix, Select, Tune)}
 
 
 class Run(Verb, Workspaced):
@@ -48,10 +49,11 @@ class Run(Verb, Workspaced):
 
 
 def _outcomes(asked: Sequence[Verb]) -> Iterator[Outcome]:
-    """What each verb finds; one that follows a selection is told how the rows that were kept are to be read."""
+    """What each verb finds; those that follow a selection are told how the rows that were kept are to be read."""
     reading: dict[str, Any] = {}
     for verb in asked:
         found = verb.model_copy(update=reading).do()
-        reading = found.reading if isinstance(found, Selected) else {}
+        if not isinstance(found, Mixed):  # which leaves rows with the fields that they had
+            reading = found.reading if isinstance(found, Selected) else {}
         if isinstance(found, Outcome):
             yield found

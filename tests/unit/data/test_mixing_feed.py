@@ -12,6 +12,7 @@ from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, OptionError
 from scrimp.core.registry import build
 from scrimp.data.mixing import gathered
+from scrimp.examples.formats import read
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable
 from scrimp.tuning.plan import TunePlan
@@ -164,3 +165,22 @@ def test_a_run_that_was_broken_off_ends_in_the_same_weights(options: dict[str, s
     looked = 3 * 6 * 4  # looks, rows of each, tokens
     backward = looked if options["mixing"] == "dga" else 0
     assert meter.bill().tokens_backward == 6 * 4 * 4 + backward
+
+
+def test_a_field_of_the_rows_names_their_domains() -> None:
+    pool = read([{"text": f"t{i}", "kind": name} for i, name in enumerate(DOMAINS)], keep_found=True)
+    by_field, order = build("sampling", "mixture", {"domain": "kind", "mixing": "uniform"}), [29, 0, 3, 22]
+    assert by_field.column == "kind"
+    assert by_field.over(pool.subset(order)).domains == ("goal", "web", "web", "law")
+    given_ = feed(mixing="uniform")
+    read_ = by_field.over(pool).feed(rows(), batch_size=4, seed=0)
+    read_.planned = given_.planned
+    assert followed(read_, range(20)) == followed(given_, range(20))
+    with pytest.raises(DataError, match="there is no column 'knid'; did you mean 'kind'"):
+        build("sampling", "mixture", {"domain": "knid"}).over(pool)
+    with pytest.raises(OptionError, match="no field 'kind'"):
+        by_field.feed(rows(), batch_size=4, seed=0)
+    with pytest.raises(OptionError, match="not by both"):
+        build("sampling", "mixture", {"domain": "kind", "domains": DOMAINS})
+    untold = build("sampling", "mixture", {"domains": DOMAINS})
+    assert untold.column is None and untold.over(pool) is untold

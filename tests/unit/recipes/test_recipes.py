@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from scrimp.recipes import writing
 from scrimp.recipes.calls import calls
 from scrimp.recipes.fields import Selecting, count_of
 from scrimp.recipes.schema import Recipe, json_schema, load
-from scrimp.verbs import Fit, Select, Tune
+from scrimp.verbs import Fit, Mix, Select, Tune
 
 VALID = """\
 version: 1
@@ -77,14 +78,19 @@ def test_short_forms(recipe, text: str, train: str, time: float | None) -> None:
     ("version: 1", "version: 2", "1:10", "this scrimp reads version 1"),
     ("version: 1", "version: one", "1:10", "this scrimp reads version 1"),
     ("version: 1", "version: true", "1:10", "this scrimp reads version 1"),
-    ("  - tune", "  - fit: {}\n    tune", "6:5", "a step names one of select, fit, tune"),
-    ("  - tune: {", "  - fit: {}\n  - tune: {", "6:3", "one fit or tune, and at most one select, before it"),
-    ("  - tune: {", "  - select: {keep: 5%}\n  - fit:\n  - tune: {", "6:3", "at most 2"),
+    ("  - tune", "  - fit: {}\n    tune", "6:5", "a step names one of mix, select, fit, tune"),
+    ("  - tune: {", "  - fit: {}\n  - tune: {", "6:3", "at most one select and one mix, before it"),
+    ("  - tune: {", "  - select: {keep: 5%}\n  - mix:\n  - fit:\n  - tune: {", "6:3", "at most 3"),
     ("  - tune", "  - select: {keep: 200%}\n  - tune", "6:20", "neither a share nor a number of rows"),
     ("  - tune", "  - select: {kepe: 5%}\n  - tune", "6:13", "keep' is required"),
     ("  - tune", "  - select: {method: k-centre, keep: 5%}\n  - tune", "6:22", "did you mean 'k-center'"),
     ("  - tune", "  - select: {keep: 5%, distnace: x}\n  - tune", "6:24", "did you mean 'distance'"),
     ("  - tune", "  - select: {keep: 5%, distance: near}\n  - tune", "6:24", "distance"),
+    ("  - tune: {", "  - mix: {}\n  - mix: {}\n  - tune: {", "6:3", "at most one select and one mix"),
+    ("  - tune", "  - mix: {method: temprature}\n  - tune", "6:19", "did you mean 'temperature'"),
+    ("  - tune", "  - mix: {size: 0}\n  - tune", "6:17", "neither a share nor a number of rows"),
+    ("  - tune", "  - mix: {method: temperature, temprature: 2}\n  - tune", "6:32", "did you mean 'temperature'"),
+    ("train: train.jsonl", "train: {web: w.jsonl, law: l.jsonl}", "1:1", "no mix step is the first"),
     (VALID, "[1]", "1:1", "a recipe is a mapping"),
     (VALID, "", "1:1", "a recipe is a mapping"),
     (VALID, "model: x", "1:1", "'data' is required"),
@@ -129,6 +135,20 @@ def test_a_select_step_stands_before_each_learning_from_what_it_keeps(recipe, tm
     assert select.options == {"distance": "euclidean"}
     assert select.columns == {"text": "review", "label": "stars"}
     assert (tune.data, tune.columns, tune.test) == (chosen, select.columns, str(tmp_path / "test.jsonl"))
+
+
+def test_what_a_mix_step_leaves_is_read_by_the_next_one(recipe, tmp_path: Path) -> None:
+    steps = "  - mix: {method: temperature, temperature: 2, size: 50%}\n  - select: {keep: 5%}\n"
+    text = VALID.replace("steps:\n", f"encoder: minilm\nsteps:\n{steps}").replace(
+        "train: train.jsonl", "train: {web: w.jsonl, law: hub:acts}")
+    made = calls(recipe(text), tmp_path, tmp_path / "out")
+    assert [call.verb for call in made] == ["mix", "select", "tune"] * 3
+    mix, select, tune = (verb.parse(call.options) for verb, call in zip((Mix, Select, Tune), made[3:6], strict=True))
+    assert mix.data == {"web": str(tmp_path / "w.jsonl"), "law": "hub:acts"}
+    assert (mix.method, mix.size, mix.seed, mix.options) == ("temperature", 0.5, 1, {"temperature": 2})
+    assert mix.columns == select.columns == tune.columns == {"text": "review", "label": "stars"}
+    assert str(mix.out) == select.data == str(tmp_path / "out" / "seed-1.mixed.jsonl")
+    assert str(select.out) == tune.data == str(tmp_path / "out" / "seed-1.selected.jsonl")
 
 
 @pytest.mark.parametrize(("keep", "read", "of_40"), [
@@ -185,7 +205,11 @@ def test_the_json_schema_accepts_what_is_accepted() -> None:
     assert schema["$defs"]["Step"]["properties"]["tune"]["properties"]["rank"]["description"]
     assert schema["$defs"]["Selecting"]["properties"]["distance"]["enum"] == ["cosine", "euclidean"]
     assert "k-center" in schema["$defs"]["Selecting"]["properties"]["method"]["enum"]
+    assert "temperature" in schema["$defs"]["Mixing"]["properties"]["method"]["enum"]
+    assert {"favoured", "size", "domain"} < set(schema["$defs"]["Mixing"]["properties"])
     assert {"type": "string"} in schema["properties"]["data"]["anyOf"]
+    references = set(re.findall(r'"#/\$defs/(\w+)"', json.dumps(schema)))
+    assert references <= set(schema["$defs"])
     assert {"type": "string"} in schema["$defs"]["Budget"]["properties"]["time"]["anyOf"]
     assert schema["required"] == ["data"]
 
@@ -211,7 +235,7 @@ def attempt(path: Path) -> str:
     """Read a recipe and everything it asks for; "" or the error's message."""
     try:
         for call in calls(load(path), path.parent, path.parent / "out"):
-            {"fit": Fit, "tune": Tune, "select": Select}[call.verb].parse(call.options)
+            {"fit": Fit, "tune": Tune, "select": Select, "mix": Mix}[call.verb].parse(call.options)
         return ""
     except ScrimpError as error:
         return str(error)

@@ -1,13 +1,19 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
+from scrimp.core.budget import Meter
+from scrimp.core.errors import OptionError
 from scrimp.core.registry import build
 from scrimp.examples import batching
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable
 from scrimp.tuning.objectives import TorchBatch
+from scrimp.tuning.objectives.classify import supervised_contrast
+from scrimp.tuning.trainer import TrainOptions, train
 
 
 def batch_of(data, pad_id=0):
@@ -100,3 +106,45 @@ def test_classify_leaves_out_rows_without_a_label(pooled, data):
     with_bare, without = objective.loss(pooled, batch_of([*data, bare])), objective.loss(pooled, batch_of(data))
     assert with_bare.count == without.count == len(data)
     assert with_bare.total.item() == pytest.approx(without.total.item(), rel=1e-5)
+
+
+def contrast(states, classes, temperature):
+    """As it is written down, row by row."""
+    found = []
+    for i, own in enumerate(classes):
+        cosine = [float(F.cosine_similarity(states[i], z, dim=0)) / temperature for z in states]
+        known = [a for a, other in enumerate(classes) if a != i and other >= 0]
+        alike = [p for p in known if classes[p] == own]
+        others = math.log(sum(math.exp(cosine[a]) for a in known)) if known else 0.0
+        found.append(-sum(cosine[p] - others for p in alike) / len(alike) if alike and own >= 0 else 0.0)
+    return found
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 0, 1, 1], [0, 0, 2, -1, 0], [3], [-1, -1], [0, 1]])
+def test_what_brings_rows_together_is_the_written_formula(classes):
+    states = torch.randn(len(classes), 6, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    found = supervised_contrast(states, torch.tensor(classes), 0.3)
+    assert found.tolist() == pytest.approx(contrast(states.detach(), classes, 0.3), rel=1e-4, abs=1e-6)
+    (slope,) = torch.autograd.grad(found.sum(), states)
+    assert bool(slope.isfinite().all())
+
+
+def test_contrastive_lies_between_cross_entropy_and_contrast(pooled, data):
+    batch = batch_of(data)
+    plain = build("objective", "classify").loss(pooled, batch)
+    apart = supervised_contrast(pooled.embed(batch.input_ids, batch.attention_mask), batch.targets, 0.2).sum()
+    options = ({"contrast": share, "contrast_temperature": 0.2} for share in (0.0, 0.75))
+    none, much = (build("objective", "contrastive", one).loss(pooled, batch) for one in options)
+    assert none.total.item() == pytest.approx(plain.total.item(), rel=1e-5)
+    assert much.total.item() == pytest.approx(0.25 * plain.total.item() + 0.75 * apart.item(), rel=1e-5)
+    assert much.count == plain.count
+
+
+def test_a_step_whose_rows_are_compared_is_not_parted(pooled, data, tmp_path):
+    methods = {family: build(family, name) for family, name in (("objective", "contrastive"), ("optimizer", "adamw"),
+                                                                ("schedule", "cosine"))}
+    model = build("adapter", "full").attach(pooled)
+    with pytest.raises(OptionError, match="one part") as refused:
+        train(model, data, pad_id=0, **methods, folder=tmp_path, meter=Meter(),
+              options=TrainOptions(steps=1, batch_size=len(data), micro_tokens=1))
+    assert refused.value.where == "objective"

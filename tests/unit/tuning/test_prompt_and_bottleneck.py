@@ -9,8 +9,8 @@ from scrimp.checkpoints.exporting import save_adapter
 from scrimp.checkpoints.loading import load, resolve
 from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import build
-from scrimp.serving.generation import generate
 from scrimp.serving.scoring import score_labels, score_plainly
+from scrimp.signals.decoding import generate
 from scrimp.tuning.adapters import trainable
 
 

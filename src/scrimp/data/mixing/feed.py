@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scrimp.core.errors import DataError, OptionError, nearest
 from scrimp.core.registry import build, preset
@@ -17,9 +17,10 @@ from scrimp.data.mixing.drawing import Drawing
 from scrimp.tuning.sampling import Answer, Feed, Question, Sampling
 
 if TYPE_CHECKING:
+    from scrimp.examples.records import Examples
     from scrimp.examples.templates import Encoded
 
-__all__ = ["Mixture", "gathered"]
+__all__ = ["Mixture", "domain_of", "gathered"]
 
 Rows = dict[str, np.ndarray]  # name -> int64 [N], places of a domain's rows in what is trained on
 
@@ -31,18 +32,37 @@ class Mixture(Sampling):
     follows gradients, rows are drawn for each look, and those of the target are never learned from.
 
     Attributes:
-        domains: the domain of each row of the data, in the data's order; without it, all are of one.
+        domain: the field of the data that names each row's domain.
+        domains: the domain of each row of the data, in the data's order, where no field says it; without both, all are
+            of one.
         mixing: the method of mixing, by name.
         mixing_options: its own options.
         toward: the domain that others' gradients are compared with; it is not learned from.
         probes: rows of each domain at which the model is looked at.
     """
 
+    domain: str | None = None
     domains: tuple[str, ...] = ()
     mixing: str = "proportional"
     mixing_options: dict[str, Any] = Field(default={})
     toward: str | None = None
     probes: int = Field(default=8, ge=1)
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        if self.domain is not None and self.domains:
+            raise ValueError("the domains of rows are given by 'domain', a field, or by 'domains', not by both")
+        return self
+
+    @property
+    def column(self) -> str | None:
+        return self.domain
+
+    def over(self, rows: Examples) -> Sampling:
+        if self.domain is None:
+            return self
+        named = tuple(domain_of(row, self.domain, where) for row, where in zip(rows.found, rows.sources, strict=True))
+        return self.model_copy(update={"domains": named})
 
     def feed(self, rows: Sequence[Encoded], *, batch_size: int, seed: int) -> Feed:
         method: Mixer = build("mixing", self.mixing, self.mixing_options, where="mixing_options")
@@ -59,6 +79,9 @@ class Mixture(Sampling):
         return _Mixed(method, learned, probes, toward=self.toward, probed=self.probes, batch_size=batch_size, seed=seed)
 
     def _by_domain(self, rows: Sequence[Encoded]) -> Rows:
+        if self.domain is not None and not self.domains:
+            raise OptionError(f"rows that are tokens already have no field '{self.domain}'", where="domain",
+                              fix="give 'domains', the domain of each row")
         if self.domains and (last := max(row.row for row in rows)) >= len(self.domains):
             raise OptionError(f"row {last} of the data has no domain", where="domains",
                               why=f"{len(self.domains)} are given", fix="give one for each row of the data")
@@ -126,6 +149,17 @@ class _Mixed(Feed):
         self._drawing = Drawing(self._drawing.sizes, self._seed, owed, drawn)
         self._looks = tuple(dict(zip(self._probes, row, strict=True)) for row in state["looks"].tolist())
         self._step = -1
+
+
+def domain_of(row: Mapping[str, Any], column: str, where: str) -> str:
+    """What a row's field says of its domain.
+
+    Raises:
+        DataError: there is no such field, with the nearest one.
+    """
+    if column not in row:
+        raise DataError(f"there is no column '{column}'; {nearest(column, row)}", where=where)
+    return str(row[column])
 
 
 def gathered(parts: Mapping[str, Sequence[Encoded]]) -> tuple[list[Encoded], tuple[str, ...]]:

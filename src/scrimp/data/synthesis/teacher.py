@@ -156,7 +156,7 @@ def _unlike(new: Examples, known: Examples, most: float) -> Examples:
 
 
 def _together(first: Examples, second: Examples) -> Examples:
-    return replace(first, rows=first.rows + second.rows, sources=first.sources + second.sources,
+    return replace(first, rows=[*first.rows, *second.rows], sources=[*first.sources, *second.sources],
                    notes=first.notes + second.notes)
 
 

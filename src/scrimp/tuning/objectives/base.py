@@ -100,11 +100,13 @@ class Objective(Method):
 
     Attributes:
         pooled: whether it is an objective of pooled classifiers, and not of language models.
+        joint: whether the rows of a step are compared with each other, so that they must be computed at once.
     """
 
     family: ClassVar[str] = "objective"
     verb: ClassVar[str] = "loss"
     pooled: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
 
     def check(self, model: nn.Module) -> None:
         """Raises: ModelError: if ``model`` is of the other kind than this is an objective of."""

@@ -5,7 +5,8 @@ from scrimp.tuning.sampling.filtering import Filtering
 from scrimp.tuning.sampling.orders import Curriculum, LengthCurriculum
 from scrimp.tuning.sampling.shuffle import Shuffle
 from scrimp.tuning.sampling.subsets import Subsets
+from scrimp.tuning.sampling.topics import Topics
 from scrimp.tuning.sampling.windows import SlidingWindow
 
 __all__ = ["Answer", "Curriculum", "Feed", "Filtering", "LengthCurriculum", "Planned", "Question", "Rounds", "Sampling",
-           "Shuffle", "Shuffled", "SlidingWindow", "Subsets"]
+           "Shuffle", "Shuffled", "SlidingWindow", "Subsets", "Topics"]

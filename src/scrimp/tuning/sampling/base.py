@@ -13,6 +13,7 @@ from scrimp.core.registry import Cost, Method
 from scrimp.examples import batching
 
 if TYPE_CHECKING:
+    from scrimp.examples.records import Examples
     from scrimp.examples.templates import Encoded
 
 __all__ = ["Answer", "Feed", "Planned", "Question", "Rounds", "Sampling", "Shuffled", "cut"]
@@ -107,6 +108,15 @@ class Sampling(Method):
             seed: of every random choice.
         """
         raise NotImplementedError
+
+    @property
+    def column(self) -> str | None:
+        """The field of the data that it goes by; rows are then read with all their fields."""
+        return None
+
+    def over(self, rows: Examples) -> Sampling:
+        """This sampling for a training on ``rows``, where it goes by more of them than their tokens."""
+        return self
 
     def cost(self) -> Cost:
         """Passes beside those of training, at most, for each example that is trained on, in the long run."""
