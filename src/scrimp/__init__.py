@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         merge,
         methods,
         mix,
+        plan,
         predict,
         run,
         sample,
@@ -44,7 +45,7 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
 
 __all__ = [
     "Budget", "Outcome", "ScrimpError", "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export",
-    "fit", "inspect", "merge", "methods", "mix", "predict", "run", "sample", "schema", "select", "tune",
+    "fit", "inspect", "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "tune",
 ]
 
 

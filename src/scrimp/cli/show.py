@@ -18,6 +18,7 @@ from scrimp.core.progress import say
 from scrimp.evaluation.outcome import Outcome, Score
 from scrimp.evidence.catalogue import Row
 from scrimp.evidence.results import Standing
+from scrimp.planning.ways import Estimate
 from scrimp.verbs import (
     Clean,
     Cleaning,
@@ -34,6 +35,8 @@ from scrimp.verbs import (
     Methods,
     Mix,
     Mixed,
+    Plan,
+    Planned,
     Predict,
     Run,
     Sample,
@@ -159,6 +162,28 @@ def _mixed(request: Mix, found: Mixed) -> None:
     print(f"{found.rows} rows in {found.out}")
 
 
+def _planned(request: Plan, found: Planned) -> None:
+    from scrimp.reports import numbers
+
+    table = Table("way", "rows", "workers", "time", "95 % interval", "on disk", box=None, pad_edge=False)
+    for way in found.ways:
+        table.add_row(way.name, numbers.count(found.rows), str(found.workers), numbers.duration(way.seconds.value),
+                      _interval(way.seconds), numbers.size(way.disk))
+    _draw(table)
+    for way in found.ways:
+        print(f"{way.name}: {way.basis}")
+    for line in found.assumed:
+        print(f"assumed: {line}")
+
+
+def _interval(found: Estimate) -> str:
+    from scrimp.reports import numbers
+
+    if found.low is None or found.high is None:
+        return "unknown: too few rows"
+    return f"{numbers.duration(found.low)} to {numbers.duration(found.high)}"
+
+
 def _sifted(request: Deduplicate | Decontaminate, found: Sifted) -> None:
     for one in found.left_out[:_LEFT_OUT_SHOWN]:
         print(f"{one.source} is {'' if one.exact else 'nearly '}{one.like}")
@@ -269,5 +294,5 @@ def _cleaned(request: Clean, found: Cleaning) -> None:
 _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
     Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Select: _selected,
-    Mix: _mixed, Deduplicate: _sifted, Decontaminate: _sifted, Evidence: _tried, Clean: _cleaned,
+    Mix: _mixed, Plan: _planned, Deduplicate: _sifted, Decontaminate: _sifted, Evidence: _tried, Clean: _cleaned,
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scrimp.core.errors import GuardError
 from scrimp.core.ledger import environment
 from scrimp.core.workspace import atomic_folder, atomic_write
-from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Rung, Sample
+from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample
 from scrimp.examples.records import Examples, Layout
 from scrimp.planning.timing import WHOLE
 
@@ -38,7 +38,8 @@ class Climbed:
     folder: Path
 
 
-def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str) -> Outcome:
+def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *,
+            outlook: Outlook | None = None) -> Outcome:
     """The whole record of ``run``, its winner's model in place.
 
     Raises:
@@ -48,7 +49,7 @@ def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str) -> 
     before = next((one for one in climbed if one.record.kind == "untouched"), None)
     return Outcome(
         asked=_asked(run), data=_summary(run, winner), rungs=tuple(one.record for one in climbed),
-        winner=winner.record.name, why=why, gains=_gains(run, winner, climbed),
+        winner=winner.record.name, why=why, gains=_gains(run, winner, climbed), outlook=outlook,
         budget=run.request.budget.model_dump(exclude_none=True), bill=run.meter.bill(), parts=run.parts,
         foreseen=run.timing.foreseen[WHOLE],
         labels=run.train.labels, confusion=_confusion(run, winner), samples=_samples(run, before, winner),

@@ -19,11 +19,12 @@ from scrimp.core.interrupts import graceful, stop_if_requested
 from scrimp.core.ledger import Ledger, environment
 from scrimp.core.progress import say
 from scrimp.core.workspace import Workspace, atomic_write, fingerprint, folder_bytes
-from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
+from scrimp.evaluation.outcome import Outcome, Outlook, Retention, Rung, Score
 from scrimp.examples.records import Layout
 from scrimp.planning.delivery import claim, deliver
 from scrimp.planning.findings import Climbed, outcome, parity_rows
 from scrimp.planning.material import Material, gather
+from scrimp.planning.outlook import outlook
 from scrimp.planning.protocol import Protocol, everything, held_out
 from scrimp.planning.rungs import (
     Base,
@@ -41,6 +42,7 @@ from scrimp.planning.trainings import Trainings
 if TYPE_CHECKING:
     from scrimp.evaluation.tasks import Evaluation
     from scrimp.serving.predictors import Prediction, Predictor
+    from scrimp.tuning.plan import TunePlan
 
 __all__ = ["NUMERICS", "climb", "tune"]
 
@@ -55,18 +57,26 @@ def climb(request: Any) -> Outcome:
 
 def tune(request: Any) -> Outcome:
     """One tuning, spelt out by the person, beside the untouched model."""
-    return _run(request, "tune", lambda run: run.spelt_out())
+    from scrimp.tuning.plan import TunePlan
+
+    plan = TunePlan.parse({"seed": request.seed, **request.method}, where="tune")
+    return _run(request, "tune", lambda run: run.spelt_out(plan), column=plan.sampling.column)
 
 
-def _run(request: Any, kind: str, do: Callable[[Run], Outcome]) -> Outcome:
-    """The run as one step of the workspace; what is finished already is only copied to ``out``."""
+def _run(request: Any, kind: str, do: Callable[[Run], Outcome], *, column: str | None = None) -> Outcome:
+    """The run as one step of the workspace; what is finished already is only copied to ``out``.
+
+    What the training rows' ``column`` says makes another run of them, beside the rows themselves.
+    """
     meter = Meter(request.budget)
     with meter.part() as reading:
-        material = gather(request)
+        material = gather(request, keep_found=column is not None)
         base = _resolve(request.model)
     asked = request.model_dump(mode="json", exclude={"data", "test", "out", "workspace", "force"})
     inputs = {"asked": asked, "train": material.train.fingerprint, "base": base.fingerprint,
               "test": material.test.fingerprint if material.test is not None else None}
+    if column is not None:
+        inputs["column"] = [row.get(column) for row in material.train.found]
     made_from = fingerprint({"kind": kind, **inputs})
     claim(request, made_from)
 
@@ -132,14 +142,12 @@ class Run:
         found = {way.name: self._climb(way, protocol) for way in cheap_first}
         climbed = [found[way.name] for way in ways]
         winner = self._choose(climbed)
-        return outcome(self, climbed, winner, f"best {self.metric} by {protocol.words}")
+        return outcome(self, climbed, winner, f"best {self.metric} by {protocol.words}",
+                       outlook=self._outlook(ways[climbed.index(winner)], winner, protocol))
 
-    def spelt_out(self) -> Outcome:
+    def spelt_out(self, plan: TunePlan) -> Outcome:
         """The untouched model, and the one tuning that the person asked for."""
-        from scrimp.tuning.plan import TunePlan
-
         self._inspect()
-        plan = TunePlan.parse({"seed": self.request.seed, **self.request.method}, where="tune")
         tuned = TunedRung(self.base, plan, ledger=self.ledger)
         unjudged = tuned.validates and self.test is None
         protocol = held_out(self.train, self.request.seed) if unjudged else everything(self.train)
@@ -292,6 +300,14 @@ class Run:
         from scrimp.core.registry import build
 
         return build("metric", self.metric).measure(predictions, rows) if rows else None
+
+    def _outlook(self, way: Way, winner: Climbed, protocol: Protocol) -> Outlook | None:
+        with self.meter.part() as part:
+            found = outlook(self, way, winner, protocol, part)
+        way.forget()
+        if found is not None:
+            self.parts["learning curve"] = part.bill()
+        return found
 
     def _choose(self, climbed: Sequence[Climbed]) -> Climbed:
         """The best on the judged rows; of equals, the one that ships fewer bytes."""

@@ -37,14 +37,18 @@ class Material:
     warnings: tuple[str, ...]
 
 
-def gather(request: Any) -> Material:
+def gather(request: Any, *, keep_found: bool = False) -> Material:
     """Read the request's rows and make them fit to learn from.
+
+    Args:
+        request: the options of the verb.
+        keep_found: keep the fields of the training rows as they stand in their source, in `Examples.found`.
 
     Raises:
         DataError: if the files cannot be used, are of different layouts, or leave nothing to learn from.
     """
     shape = {"columns": request.columns, "on_bad_row": request.on_bad_row}
-    train = read(request.data, layout=request.layout, **shape)
+    train = read(request.data, layout=request.layout, keep_found=keep_found, **shape)
     warnings = [*train.notes]
     test, origin = None, "none: too few rows to hold any out; the scores are those of cross-validation"
     if request.test is not None:

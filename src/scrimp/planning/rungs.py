@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from scrimp.checkpoints.validation import weight_files
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.ledger import Ledger
+from scrimp.core.registry import build
 from scrimp.examples import splits
 from scrimp.examples.records import Examples, Layout
 from scrimp.examples.templates import Template
@@ -265,7 +267,12 @@ class TunedRung(Rung):
 
     def probe(self, train: Examples, folder: Path, meter: Meter, *, rows: float) -> Probe:
         """A moment of training on about so many rows; afterwards the base model is loaded anew."""
-        found = probe_training(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, plan=self.plan,
+        from scrimp.tuning.plan import DEFAULTS
+
+        plan = self.plan
+        if plan.sampling.column is not None:  # so few rows may have one of a kind, or none
+            plan = replace(plan, sampling=build("sampling", DEFAULTS["sampling"]))
+        found = probe_training(self.model, self.base.encode(train), pad_id=self.base.loaded.pad_id, plan=plan,
                                folder=folder, meter=meter, rows=rows)
         self.forget()
         return found
@@ -285,8 +292,9 @@ class TunedRung(Rung):
 
         load_trainable_state(self.model, self._start)
         learned, stopping = self._parted(train)
-        result = self.plan.train(self.model, self.base.encode(learned), pad_id=self.base.loaded.pad_id, folder=folder,
-                                 meter=meter, ledger=self._ledger, validate=self._validator(stopping, meter))
+        plan = replace(self.plan, sampling=self.plan.sampling.over(learned))
+        result = plan.train(self.model, self.base.encode(learned), pad_id=self.base.loaded.pad_id, folder=folder,
+                            meter=meter, ledger=self._ledger, validate=self._validator(stopping, meter))
         self.curve, self.computed, self.warnings = result.curve, result.computed, tuple(result.warnings)
         if result.stopped_by in ("time", "tokens"):
             self.warnings += (f"{self.title}: {result.steps} of the {result.planned} planned steps were made; "

@@ -9,6 +9,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
     from scrimp.planning.rungs import Rung, TunedRung
 
-__all__ = ["WHOLE", "Timing", "few_rows", "kept"]
+__all__ = ["WHOLE", "Pace", "Timing", "few_rows", "kept"]
 
 WHOLE = "the whole run"
 
@@ -44,6 +45,21 @@ _CHEAP_RUNGS_S = 8.0
 _CHEAP_RUNGS_MEMORY, _SHAPES_MEMORY = 80 << 20, 60 << 20  # bytes that stay, of libraries and of products of all lengths
 
 
+@dataclass(frozen=True)
+class Pace:
+    """What a moment of training showed of one way.
+
+    Attributes:
+        row_s: seconds to train on one row as often as the plan wants; 0 where there was no time to measure it.
+        least_s: seconds without which a training is not begun.
+        memory: bytes that the run is expected to hold at once while it lasts.
+    """
+
+    row_s: float = 0.0
+    least_s: float = _LEAST_TRAINING_S
+    memory: int | None = None
+
+
 class Timing:
     """The time of one run: what its parts are expected to take, and what is left for each.
 
@@ -58,9 +74,7 @@ class Timing:
 
     def __init__(self, run: Run, ways: Sequence[Rung]) -> None:
         self._run, self._ways = run, ways
-        self._tuned_s = 0.0  # predicted, to train on one row as often as the plan wants
-        self._least_s = _LEAST_TRAINING_S
-        self._tuned_memory: int | None = None
+        self._paces: dict[str, Pace] = {}
         self._after_s: float | None = None
         self.foreseen: Mapping[str, Forecast] = {}
         asks = any(way.kind != "control" for way in ways)
@@ -82,10 +96,9 @@ class Timing:
         after_s = self._after_s if self._after_s is not None else self._tests * self.row_s + _RETENTION_S
         return _ADAPTED_OVER_BASE * after_s + self.closing_s
 
-    @property
-    def _before_s(self) -> float:
+    def _before_s(self, way: Rung) -> float:
         """Seconds of what comes before a training: what holding the base in fewer bits costs is measured."""
-        return _ADAPTED_OVER_BASE * _RETENTION_S if any(getattr(way, "quantized", False) for way in self._ways) else 0.0
+        return _ADAPTED_OVER_BASE * _RETENTION_S if getattr(way, "quantized", False) else 0.0
 
     def judging_s(self, protocol: Protocol) -> float:
         """Seconds to keep for the judged rows."""
@@ -136,7 +149,7 @@ class Timing:
         """
         run, refused = self._run, None
         for number, plan in enumerate(leaner(tuned.plan)):
-            kept_in = run.folder / f"probe-{number}.json"
+            kept_in = run.folder / f"probe-{tuned.name}-{number}.json"
             if run.meter.remaining_s() < self.after_s + _LEAST_TRAINING_S and not kept_in.exists():
                 break
             tuned.plan = plan
@@ -153,11 +166,12 @@ class Timing:
 
     def _saw(self, tuned: TunedRung, probe: Probe) -> None:
         train = self._run.train
-        self._tuned_s = probe.seconds(tuned.tokens(train)) / len(train)
-        self._least_s = max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(train)))
         controls = _CHEAP_RUNGS_MEMORY if any(way.kind == "control" for way in self._ways) else 0
-        self._tuned_memory = controls + _SHAPES_MEMORY + max(probe.peak_at(tuned.batch_tokens(train)),
-                                                             probe.resting_memory + tuned.base.mapped)
+        memory = max(probe.peak_at(tuned.batch_tokens(train)), probe.resting_memory + tuned.base.mapped)
+        self._paces[tuned.name] = Pace(
+            row_s=probe.seconds(tuned.tokens(train)) / len(train),
+            least_s=max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(train))),
+            memory=controls + _SHAPES_MEMORY + memory)
 
     def _probed(self, tuned: TunedRung) -> dict[str, Any]:
         run = self._run
@@ -179,13 +193,14 @@ class Timing:
                               fix="declare a longer --budget")
 
     def protocol(self) -> Protocol:
-        """The most thorough one that the time allows the dearest rung."""
+        """The most thorough one that the time allows all rungs together."""
         run = self._run
 
         def chosen() -> dict[str, Any]:
-            left = (run.meter.remaining_s() - self.after_s - self._before_s - _CHEAP_RUNGS_S
+            left = (run.meter.remaining_s() - self.after_s - sum(map(self._before_s, self._ways)) - _CHEAP_RUNGS_S
                     - self.row_s * len(run.train))
-            found = choose(run.train, seconds=lambda rows: self._tuned_s * rows, left_s=left * 0.9, judge_s=self.row_s,
+            trained_s = sum(pace.row_s for pace in self._paces.values())
+            found = choose(run.train, seconds=lambda rows: trained_s * rows, left_s=left * 0.9, judge_s=self.row_s,
                            seed=run.request.seed)
             return {"parts": found.parts, "refit": found.refit, "words": found.words}
 
@@ -206,43 +221,60 @@ class Timing:
 
     def _forecasts(self, protocol: Protocol) -> dict[str, Forecast]:
         """A training that does not fit is foreseen as the budget will cut it; what will be left out is not."""
-        asking_s = self.row_s * (self._tests + len(protocol.judged))
-        training_s = self._tuned_s * sum(protocol.trainings(len(self._run.train)))
-        kinds = {way.kind: way.name for way in self._ways}
-        rest_s, memory = (_CHEAP_RUNGS_S if "control" in kinds else 0.0), None
+        asking_s = self.row_s * (self._tests + len(protocol.judged)) + _RETENTION_S
+        rest_s = _CHEAP_RUNGS_S if any(way.kind == "control" for way in self._ways) else 0.0
         found = {}
-        for kind, slower, trained_s, least_s in (("untouched", 1.0, 0.0, 0.0),
-                                                 ("adapted", _ADAPTED_OVER_BASE, training_s, self._least_s)):
-            needed_s = slower * (asking_s + _RETENTION_S) + (self._before_s if kind == "adapted" else 0.0)
+        for way in self._ways:
+            pace, adapts = self._pace(way), way.kind == "adapted"
+            needed_s = (_ADAPTED_OVER_BASE if adapts else 1.0) * asking_s + self._before_s(way)
             left_s = self._run.meter.remaining_s() - self.closing_s - rest_s - needed_s
-            if kind in kinds and left_s > least_s and (kind != "adapted" or trained_s):
-                memory = self._tuned_memory if kind == "adapted" else None
-                found[kinds[kind]] = Forecast(wall_s=needed_s + min(trained_s, left_s), peak_memory=memory)
-                rest_s += found[kinds[kind]].wall_s
+            if way.kind == "control" or left_s <= (pace.least_s if adapts else 0) or (adapts and not pace.row_s):
+                continue
+            trained_s = min(pace.row_s * sum(protocol.trainings(len(self._run.train))), left_s) if adapts else 0.0
+            found[way.name] = Forecast(wall_s=needed_s + trained_s, peak_memory=pace.memory)
+            rest_s += needed_s + trained_s
         rest_s += self.closing_s if found else _CLOSING_S
+        memory = max((one.peak_memory for one in found.values() if one.peak_memory), default=None)
         return {**found, WHOLE: Forecast(wall_s=self._run.meter.elapsed_s() + rest_s, peak_memory=memory)}
 
-    def allowance(self, rows: Sequence[int], *, later_s: float) -> Budget:
-        """Seconds and tokens for the next training of the adapted model: its share of what is left.
+    def allowance(self, way: Rung, rows: Sequence[int], *, protocol: Protocol) -> Budget:
+        """Seconds and tokens for the next training of an adapted model: its share of what is left.
+
+        Seconds are kept for all that is no training, of this way and of those that follow.
 
         Args:
-            rows: rows of this and of all further trainings.
-            later_s: seconds to keep for what is no training.
+            rows: rows of this and of all further trainings of this way.
+            protocol: who is trained on what.
 
         Raises:
             BudgetError: if what is left is too short to begin.
         """
-        meter, limit = self._run.meter, self._run.request.budget.tokens
-        share = rows[0] / sum(rows)
+        meter, limit, pace = self._run.meter, self._run.request.budget.tokens, self._pace(way)
+        later = self._after(way)
+        own_s, later_s = sum(rows) * pace.row_s, sum(self._pace(one).row_s for one in later) * sum(
+            protocol.trainings(len(self._run.train)))
+        share = rows[0] / sum(rows) * (own_s / (own_s + later_s) if own_s else 1.0)
         tokens = None if limit is None else max(1, int(share * (limit - meter.bill().tokens_backward)))
         if math.isinf(meter.remaining_s()):
             return Budget(tokens=tokens)
-        left = meter.remaining_s() - later_s
-        if share * left < self._least_s:
+        first = len(rows) == len(protocol.trainings(len(self._run.train)))
+        asked_s = self.judging_s(protocol)
+        kept_s = (self.after_s if first else self.closing_s) + asked_s + sum(
+            self.after_s - self.closing_s + asked_s + self._before_s(one) for one in later)
+        left = meter.remaining_s() - kept_s
+        if share * left < pace.least_s:
             what = f"of {meter.remaining_s():.0f} s, {max(share * left, 0):.0f} are left for training, too few to begin"
             raise BudgetError(f"{what}: the rest is kept for its tests and its judging",
                               fix="declare a longer --budget")
         return Budget(time=share * left, tokens=tokens)
+
+    def _pace(self, way: Rung) -> Pace:
+        return self._paces.get(way.name, Pace())
+
+    def _after(self, way: Rung) -> list[Rung]:
+        """The adapted ways that are tried after this one."""
+        adapted = [one for one in self._ways if one.kind == "adapted"]
+        return adapted[adapted.index(way) + 1:]
 
 
 class Deadline(Meter):

@@ -35,9 +35,8 @@ class Trainings:
 
     def shipped(self) -> Predictor:
         """Fitted on all rows, or on those of the one part where nothing is fitted again."""
-        timing = self._run.timing
         rows = range(len(self._run.train)) if self._protocol.refit else self._protocol.parts[0][0]
-        self._shipped = self._fit(rows, 0, "shipped", timing.after_s + timing.judging_s(self._protocol))
+        self._shipped = self._fit(rows, 0, "shipped")
         return self._shipped
 
     def judged(self) -> list[Prediction]:
@@ -54,14 +53,14 @@ class Trainings:
 
     def _said(self, number: int, learn: Sequence[int], judge: Sequence[int]) -> list[Prediction]:
         if self._protocol.refit:
-            later_s = self._run.timing.closing_s + self._run.timing.judging_s(self._protocol)
-            predictor = self._fit(learn, number + 1, f"part-{number}", later_s)
+            predictor = self._fit(learn, number + 1, f"part-{number}")
         else:
             predictor = self._shipped or self.shipped()  # trained by an earlier attempt, it is only put back
         return predictor.predict(self._run.train.subset(judge).rows, meter=self._meter)
 
-    def _fit(self, rows: Sequence[int], place: int, name: str, later_s: float) -> Predictor:
-        adapts = self._way.kind == "adapted"
-        budget = self._run.timing.allowance(self._planned[place:], later_s=later_s) if adapts else Budget()
+    def _fit(self, rows: Sequence[int], place: int, name: str) -> Predictor:
+        budget = Budget()
+        if self._way.kind == "adapted":
+            budget = self._run.timing.allowance(self._way, self._planned[place:], protocol=self._protocol)
         with self._meter.part(budget) as timed:
             return self._way.fit(self._run.train.subset(rows), self._folder / name, timed)

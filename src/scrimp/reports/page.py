@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrimp.core.workspace import atomic_write
 from scrimp.evaluation.outcome import Outcome, Rung, Sample
-from scrimp.reports import bills, charts, numbers, plots, story, text
+from scrimp.reports import bills, charts, numbers, outlooks, plots, story, text
 from scrimp.reports.charts import Bar, Chart, Dot, Point
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def render(outcome: Outcome) -> str:
         score_chart=_score_chart(outcome, place), other_scores=_other_scores(outcome),
         retention_chart=_retention_chart(outcome), label_chart=_label_chart(outcome),
         token_chart=_token_chart(outcome), curves=list(_curves(outcome)),
-        limits_chart=_limits_chart(outcome),
+        outlook_chart=outlooks.chart(outcome.outlook, story.outlook(outcome) or "") if outcome.outlook else None,
+        outlook=story.outlook(outcome), limits_chart=_limits_chart(outcome),
         parts_chart=bills.parts_chart(outcome.parts, outcome.bill, limit=budget.time),
         foreseen=[rung for rung in outcome.rungs if rung.foreseen and rung.skipped is None],
         matrix=_matrix(outcome), pairs=_pairs(outcome), samples=_samples(outcome),

@@ -11,7 +11,7 @@ from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
 from scrimp.reports import numbers
 from scrimp.reports.text import clip
 
-__all__ = ["ROLES", "Standing", "check", "cost", "declared", "forgotten", "headline", "in_plain_words",
+__all__ = ["ROLES", "Standing", "check", "cost", "declared", "forgotten", "headline", "in_plain_words", "outlook",
            "quantization", "standing", "verdict", "worsened"]
 
 Basis = Literal["test", "validation"]
@@ -159,3 +159,14 @@ def in_plain_words(place: Standing, untouched: Rung | None) -> str | None:
 
 def _of_hundred(score: Score) -> str:
     return f"{100 * score.value:.0f}"
+
+
+def outlook(outcome: Outcome) -> str | None:
+    """What twice the labels would buy, in a sentence."""
+    found = outcome.outlook
+    if found is None:
+        return None
+    name, then = numbers.metric_name(found.then.metric), numbers.spoken(found.then, "95% interval ")
+    return (f"With twice the labels ({numbers.count(found.twice)} rows), {name} would be about {then} on these rows, "
+            f"by its learning curve; with {numbers.count(found.rows)} rows the curve is at "
+            f"{numbers.score(found.now, found.then.metric)}.")

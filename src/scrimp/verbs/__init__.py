@@ -13,6 +13,7 @@ from scrimp.verbs.learn import Fit, Learn, Tune
 from scrimp.verbs.merge import Merge
 from scrimp.verbs.methods import MethodPage, Methods
 from scrimp.verbs.mix import Mix, Mixed
+from scrimp.verbs.plan import Plan, Planned
 from scrimp.verbs.run import Run
 from scrimp.verbs.select import Select, Selected
 from scrimp.verbs.sift import Decontaminate, Deduplicate, Sifted
@@ -20,11 +21,11 @@ from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
     "VERBS", "Clean", "Cleaning", "Decontaminate", "Deduplicate", "Evaluate", "Evidence", "Export", "Fit",
-    "Inspect", "Inspection", "Learn", "Merge", "MethodPage", "Methods", "Mix", "Mixed", "Predict", "Run", "Sample",
-    "Schema", "Select", "Selected", "Sifted", "Tune", "Verb", "Workspaced",
+    "Inspect", "Inspection", "Learn", "Merge", "MethodPage", "Methods", "Mix", "Mixed", "Plan", "Planned", "Predict",
+    "Run", "Sample", "Schema", "Select", "Selected", "Sifted", "Tune", "Verb", "Workspaced",
 ]
 
 #: Every verb by its name.
 VERBS: dict[str, type[Verb]] = {verb.named(): verb for verb in (
-    Fit, Predict, Evaluate, Tune, Select, Mix, Deduplicate, Decontaminate, Merge, Inspect, Run, Export, Sample,
+    Fit, Predict, Evaluate, Tune, Select, Mix, Deduplicate, Decontaminate, Merge, Inspect, Plan, Run, Export, Sample,
     Methods, Evidence, Schema, Clean)}

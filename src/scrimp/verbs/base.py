@@ -90,4 +90,6 @@ def plain(annotation: Any) -> Any:
         return reduce(or_, map(plain, get_args(annotation)))
     if (parts := get_args(annotation)) and (kind := get_origin(annotation)) is not Literal:
         return kind[tuple(map(plain, parts))]
+    if isinstance(annotation, type) and issubclass(annotation, Options):
+        return dict[str, Any]  # it is written as a mapping
     return annotation

@@ -16,6 +16,7 @@ from scrimp.verbs.learn import Fit, Tune
 from scrimp.verbs.merge import Merge
 from scrimp.verbs.methods import Methods
 from scrimp.verbs.mix import Mix
+from scrimp.verbs.plan import Plan
 from scrimp.verbs.run import Run
 from scrimp.verbs.select import Select
 from scrimp.verbs.sift import Decontaminate, Deduplicate
@@ -23,7 +24,7 @@ from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
     "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export", "fit", "function", "inspect", "merge",
-    "methods", "mix", "predict", "run", "sample", "schema", "select", "tune",
+    "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "tune",
 ]
 
 
@@ -54,4 +55,4 @@ clean, evaluate, evidence, export = function(Clean), function(Evaluate), functio
 fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge), function(Methods)
 predict, run, sample = function(Predict), function(Run), function(Sample)
 schema, select, tune = function(Schema), function(Select), function(Tune)
-deduplicate, decontaminate, mix = function(Deduplicate), function(Decontaminate), function(Mix)
+deduplicate, decontaminate, mix, plan = function(Deduplicate), function(Decontaminate), function(Mix), function(Plan)

@@ -146,9 +146,10 @@ class MethodPage(Options):
         from scrimp.evidence.catalogue import EXPENSES, expense, papers, tried
 
         built, (text, described) = preset.build(), _docstring(preset.method)
+        defaults = built.model_dump()
         options = tuple(
             OptionPage(name=name, type=inspect.formatannotation(plain(field.annotation)).replace("typing.", ""),
-                       default=getattr(built, name), description=field.description or described.get(name, ""))
+                       default=defaults[name], description=field.description or described.get(name, ""))
             for name, field in preset.method.model_fields.items())
         titles = {paper.id: paper.title for paper in papers() if paper.id in preset.papers}
         return cls(family=preset.family, name=preset.name, summary=preset.summary, papers=titles, text=text,
@@ -176,8 +177,7 @@ def _calls(preset: Preset, options: tuple[OptionPage, ...]) -> dict[str, str]:
     if preset.family == "selection":
         return _of_verb("select", {"data": "pool.jsonl"}, {"method": preset.name, "keep": "5%", **given})
     if preset.family == "mixing" and not preset.build().sees:  # type: ignore[attr-defined]
-        calls = _of_verb("mix", {"data": "web.jsonl,law.jsonl"}, {"method": preset.name, **given})
-        return {language: call for language, call in calls.items() if language != "YAML"}
+        return _of_verb("mix", {"data": "web.jsonl,law.jsonl"}, {"method": preset.name, **given})
     if preset.family == "merging":
         calls = _of_verb("merge", {"models": "tuned"}, {"method": preset.name, "base": "base", **given})
         return {language: call for language, call in calls.items() if language != "YAML"}

@@ -23,7 +23,7 @@ def foreseen(folder: Path, *kinds: str, quantized: bool = False, mapped: int = 0
     (folder / "row-seconds.json").write_text("0.1")
     run = SimpleNamespace(folder=folder, test=None, train=ROWS, meter=Meter(Budget(time="1h")),
                           ledger=SimpleNamespace(write=lambda *_, **__: None))
-    tuned = SimpleNamespace(tokens=lambda _: 4000, step_tokens=lambda _: 80, batch_tokens=lambda _: 80,
+    tuned = SimpleNamespace(name="adapted", tokens=lambda _: 4000, step_tokens=lambda _: 80, batch_tokens=lambda _: 80,
                             base=SimpleNamespace(mapped=mapped))
     ways = [SimpleNamespace(kind=kind, name=kind, quantized=quantized and kind == "adapted") for kind in kinds]
     found = Timing(run, ways)  # type: ignore[arg-type]
@@ -45,3 +45,17 @@ def test_memory_is_that_of_training_or_of_loading_what_was_saved(tmp_path: Path)
     assert training == 1024 * MIB + (8 + 80) * MIB + timing._SHAPES_MEMORY
     assert loading == training + (500 - 88) * MIB
     assert beside == training + timing._CHEAP_RUNGS_MEMORY
+
+
+def test_a_tuned_way_leaves_those_that_follow_their_share(tmp_path: Path) -> None:
+    (tmp_path / "row-seconds.json").write_text("0.1")
+    run = SimpleNamespace(folder=tmp_path, test=None, train=ROWS, meter=Meter(Budget(time="1h")),
+                          request=SimpleNamespace(budget=Budget(tokens=8000)))
+    ways = [SimpleNamespace(kind="adapted", name=name, quantized=False) for name in ("small", "large")]
+    found, protocol = Timing(run, ways), Protocol(((ROWS, ()),), refit=False, words="nothing")  # type: ignore[arg-type]
+    found._paces = {"small": timing.Pace(row_s=1.0), "large": timing.Pace(row_s=3.0)}
+    first, last = (found.allowance(way, [len(ROWS)], protocol=protocol) for way in ways)  # type: ignore[arg-type]
+    assert first.tokens == 2000 and last.tokens == 8000  # a quarter of what there is, and then all of it
+    assert first.time is not None and last.time is not None
+    kept_s = 3600 - last.time  # for what comes after the last
+    assert first.time == pytest.approx((last.time - (kept_s - found.closing_s)) / 4, abs=1)

@@ -19,6 +19,7 @@ from scrimp.evaluation.outcome import (
     Forecast,
     InspectedRow,
     Outcome,
+    Outlook,
     Retention,
     Rung,
     Sample,
@@ -81,6 +82,10 @@ samples = st.lists(st.builds(Sample, input=words, target=words, before=st.none()
                              right=st.booleans()), max_size=3).map(tuple)
 
 
+outlooks = st.builds(Outlook, rows=natural, twice=natural, now=number, then=scores(),
+                     measured=st.lists(st.tuples(natural, number), max_size=5).map(tuple))
+
+
 @st.composite
 def outcomes(draw: st.DrawFn) -> Outcome:
     names = draw(st.lists(words, min_size=1, max_size=4, unique=True))
@@ -89,6 +94,7 @@ def outcomes(draw: st.DrawFn) -> Outcome:
     return Outcome(
         asked=draw(st.dictionaries(words, anything, max_size=3)), data=draw(summaries),
         rungs=tuple(draw(rungs(name)) for name in names), winner=draw(st.sampled_from(names)), why=draw(words),
+        outlook=draw(st.none() | outlooks),
         budget=draw(st.sampled_from(({}, {"time": 60.0}, {"time": "4m", "memory": "2GiB", "tokens": 5, "own": 1}))),
         bill=draw(bills), foreseen=draw(st.none() | forecasts),
         parts=draw(st.dictionaries(words, bills, max_size=4)), labels=tuple(labels),
