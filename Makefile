@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO := demo-out
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check lint bench bench-quick catalogue docs clean help
+.PHONY: demo test check lint bench bench-quick bench-selection catalogue docs clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,11 +29,14 @@ demo: $(VENV)/installed  ## adapt a real model on 64 real examples in a budget o
 	$(BIN)/scrimp sample vader-films --per-class 32 --test 400 --out $(DEMO)/data
 	$(BIN)/scrimp fit $(DEMO)/data/train.jsonl --test $(DEMO)/data/test.jsonl --budget 4m --out $(DEMO)/run
 
-test: $(VENV)/installed-test  ## the whole suite
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-test  ## the whole suite, in two processes of one thread
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/installed-bench  ## training beside TRL and a plain PEFT loop, all workloads
 	$(BIN)/python -W ignore -m benchmarks.training --both-paths --out benchmarks/training/results.json
+
+bench-selection: $(VENV)/installed  ## quality over total cost, selection included: under an hour on one core
+	$(BIN)/python -W ignore -m benchmarks.selection.curves
 
 bench-quick: $(VENV)/installed-bench  ## the same on two workloads, in a few minutes: one JSON object
 	@$(BIN)/python -W ignore -m benchmarks.training --quick

@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.selection import page as selection
 from benchmarks.training.curves import curves
 from benchmarks.training.engines import ENGINES
 from benchmarks.training.exactness import gradient_error
@@ -157,7 +158,7 @@ class Report:
     def close(self) -> None:
         if self._file and self._begun:
             self._begun.replace(self._file)
-            PAGE.write_text(page(self.found))
+            PAGE.write_text(f"{page(self.found)}\n{selection.page()}", encoding="utf-8")
 
     def _keep(self) -> None:
         if self._begun:

@@ -27,7 +27,7 @@ def main(engine: str, workload: str, threads: int) -> None:
     batch = rows(workload, loaded.tokenizer)
     needed = needed_flops(loaded.model, batch)
     train = ENGINES[engine](loaded, batch)
-    rest = _status("VmRSS")
+    rest = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident size is counted from here
 
     def tell(**facts: object) -> None:
@@ -35,10 +35,10 @@ def main(engine: str, workload: str, threads: int) -> None:
 
     tell(tokens=sum(row.tokens for row in batch), needed_flops=needed)
     for _ in sys.stdin:
-        tell(seconds=train(STEPS)[1:], memory=_status("VmHWM") - rest)
+        tell(seconds=train(STEPS)[1:], memory=resident("VmHWM") - rest)
 
 
-def _status(name: str) -> int:
+def resident(name: str) -> int:
     """Bytes, of this process."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return 1024 * int(line.split()[1])

@@ -1,0 +1,1 @@
+"""How far what is foreseen can be trusted."""
