@@ -150,9 +150,9 @@ class RunningBatch:
             return
         place = self.active.index(row)
         self._slots.drop(place)
-        for held in (self.active, self._last):
-            held[place] = held[-1]  # type: ignore[index]
-            held.pop()
+        self.active[place], self._last[place] = self.active[-1], self._last[-1]
+        self.active.pop()
+        self._last.pop()
 
     def clear(self) -> None:
         """All rows leave, and their memory is given back."""
@@ -167,18 +167,17 @@ class RunningBatch:
         """
         model, adapter = self.loaded.model, self.mixed.names[0] if self.mixed and self.mixed.names else None
         some = [token for token in range(3, 20) if token < model.config.get_text_config().vocab_size]
+        trial = RunningBatch(self.loaded, self.mixed, rows=3, context=64)
         try:
-            self.admit([Wish(some[:3], 8), Wish(some, 8, adapter)])
-            self.step()
-            self.admit([Wish(some[5:], 8)])
-            rows, together = list(self.active), self._logits()
-            alone = torch.stack([self._alone(row) for row in rows])
+            trial.admit([Wish(some[:3], 8), Wish(some, 8, adapter)])
+            trial.step()
+            trial.admit([Wish(some[5:], 8)])
+            rows, together = list(trial.active), trial._logits()
+            alone = torch.stack([trial._alone(row) for row in rows])
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             raise ModelError("the model cannot be asked in batches that rows join and leave",
                              where=self.loaded.checkpoint.name, why=str(error)[:200] or type(error).__name__,
                              fix="ask it with scrimp predict") from None
-        finally:
-            self.clear()
         # rounding moves a logit by a hundredth of what logits vary, in sixteen bits; a wrong position or mask by more
         allowed = (0.01 if model.dtype == torch.float32 else 0.3) * float(alone.std())
         if not (difference := float((together - alone).abs().max())) <= allowed:
