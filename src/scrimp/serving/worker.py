@@ -170,6 +170,11 @@ class Worker:
         """Of keys and values that are held."""
         return sum(batch.cache_bytes for batch in self._batches.values())
 
+    @property
+    def alive(self) -> bool:
+        """Whether it works."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()

@@ -58,10 +58,10 @@ class Serve(Verb):
             raise OptionError("serving needs fastapi and uvicorn, which are not installed", where="scrimp serve",
                               why=str(error), fix="pip install 'scrimp[serve]'") from None
         from scrimp.serving.hosting import gather
-        from scrimp.serving.http.gate import Limits
+        from scrimp.serving.http.gate import Limits, is_local
         from scrimp.serving.worker import Worker
 
-        local, key = running.is_local(self.host), running.key_from(self.api_key_env)
+        local, key = is_local(self.host), running.key_from(self.api_key_env)
         if not local and key is None:
             raise OptionError("others than this machine could ask without a key", where="host",
                               fix="name an environment variable with a key: --api-key-env NAME")

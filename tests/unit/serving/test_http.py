@@ -142,6 +142,7 @@ REFUSED = {
     "an answer last": ("chat/completions", {"model": "sums", "messages": [
         *HELLO, {"role": "assistant", "content": "yes"}]}, 400, "must be the user's"),
     "too many answers": ("chat/completions", {"model": "sums", "messages": HELLO, "n": 9}, 400, "n"),
+    "too many answers of several": ("completions", {"model": "bare", "prompt": ["a", "b"], "n": 5}, 400, "8 answers"),
     "too many tokens": ("chat/completions", {"model": "sums", "messages": HELLO, "max_tokens": 201}, 400, "200"),
     "too long a prompt": ("completions", {"model": "bare", "prompt": "one " * 400}, 400, "in all"),
     "a prompt of nothing": ("completions", {"model": "bare", "prompt": ""}, 400, "prompt"),

@@ -79,6 +79,6 @@ def test_without_the_extra_it_says_what_to_install(folder, monkeypatch):
 @pytest.mark.parametrize(("host", "local"), [("127.0.0.1", True), ("::1", True), ("localhost", True),
                                              ("0.0.0.0", False), ("10.0.0.1", False), ("example.org", False)])
 def test_which_addresses_are_this_machines_own(host, local):
-    from scrimp.serving.http.running import is_local
+    from scrimp.serving.http.gate import is_local
 
     assert is_local(host) is local

@@ -25,7 +25,7 @@ from scrimp.serving.http.document import described
 from scrimp.serving.http.gate import App, Gate, Limits
 from scrimp.serving.http.inbox import Gone, Inbox, unless_gone
 from scrimp.serving.http.problems import Refusal, as_refusal, body_of, invalid, unknown_model
-from scrimp.serving.http.shapes import Chat, Classify, Completion, Embeddings, Generated
+from scrimp.serving.http.shapes import ANSWERS, Chat, Classify, Completion, Embeddings, Generated
 from scrimp.serving.http.writing import Writing
 from scrimp.serving.metrics import Metrics
 from scrimp.serving.worker import Answered, Call, Generation, Worker
@@ -64,6 +64,8 @@ class Endpoint:
 
     def health(self) -> dict[str, str]:
         """That it answers."""
+        if not self.worker.alive:
+            raise Refusal(503, "the worker has ended", kind="server_error", code="stopped")
         return {"status": "ok"}
 
     def listed(self) -> dict[str, Any]:
@@ -152,6 +154,8 @@ class Endpoint:
         if max(map(len, prompts)) + most > context:
             raise _too_long(f"the prompt has {max(map(len, prompts))} tokens, {most} new ones were asked for, and this "
                             f"model takes {context} in all", "messages" if isinstance(asked, Chat) else "prompt")
+        if len(prompts) * (asked.n or 1) > ANSWERS:
+            raise Refusal(400, f"a request has at most {ANSWERS} answers", param="n", code="invalid_value")
         seed = secrets.randbits(62) if asked.seed is None else asked.seed
         wishes = [Wish(ids, most, served.adapter, 1.0 if asked.temperature is None else asked.temperature,
                        asked.top_p or 1.0, seed + answer, self._ends[served.name])

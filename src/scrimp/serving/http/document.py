@@ -32,7 +32,7 @@ _PROBLEMS = {400: "Something about the request is not as it must be.", 401: "The
              500: "The answer failed.", 503: "The server is stopping.", 504: "The time for an answer is over."}
 #: of a stream: a chunk as JSON, an error, or [DONE]
 _EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
-_GET_PROBLEMS = (401, 403, 404, 408, 413, 500)
+_GET_PROBLEMS = (401, 403, 404, 408, 413, 500, 503)
 _ASKED: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
     "/v1/chat/completions": (Chat, ChatCompletion, "Go on with a conversation."),
     "/v1/completions": (Completion, TextCompletion, "Go on with texts."),

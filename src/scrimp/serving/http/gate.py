@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 from scrimp.serving.http.problems import Refusal, body_of
 from scrimp.serving.metrics import Metrics
 
-__all__ = ["Gate", "Limits"]
+__all__ = ["Gate", "Limits", "is_local"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -22,7 +23,6 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _OPEN = ("/health",)  # needs no key
 _GONE = 499  # what is counted where whoever asked has gone before an answer began
-_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Gate:
 
     def _check(self, scope: Message) -> None:
         headers = dict(scope["headers"])
-        if self._local and _host(headers.get(b"host", b"localhost").decode("latin-1")) not in _LOCAL:
+        if self._local and not is_local(_host(headers.get(b"host", b"localhost").decode("latin-1"))):
             raise Refusal(403, "this server answers to this machine's own names only", code="wrong_host")
         if self._key is not None and scope["path"] not in _OPEN:
             given = headers.get(b"authorization", b"").removeprefix(b"Bearer ").strip()
@@ -138,15 +138,25 @@ class _Counted:
             self._metrics.request(self._path, self._status, time.monotonic() - self._begun)
 
 
+def is_local(host: str) -> bool:
+    """Whether only this machine gets there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _digest(key: bytes) -> bytes:
     """Of one length, so that comparing tells nothing of the key's."""
     return hashlib.sha256(key).digest()
 
 
 def _host(header: str) -> str:
-    """The header without its port, in lower case."""
+    """The header without its port, and without the brackets of IPv6."""
     host = header.strip().lower()
-    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 def _too_large(most: int) -> Refusal:

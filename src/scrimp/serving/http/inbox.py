@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -29,7 +30,7 @@ class Inbox:
 
     def tell(self, event: Event) -> None:
         """Called in the worker's thread."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def next(self) -> Event:

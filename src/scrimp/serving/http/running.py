@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import socket
@@ -15,10 +14,10 @@ import uvicorn
 from scrimp.core.errors import OptionError
 from scrimp.serving.http.gate import App
 
-__all__ = ["Address", "is_local", "key_from", "listening", "serve"]
+__all__ = ["Address", "key_from", "listening", "serve"]
 
 _SHORTEST_KEY = 16
-_MORE_CONNECTIONS = 1024  # than there is room for requests: those that are refused, and those that look at numbers
+_MORE_CONNECTIONS = 256  # than there is room for requests: those that are refused, and those that look at numbers
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,6 @@ class Address:
     def url(self) -> str:
         """For a browser or a client."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine gets there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def key_from(variable: str | None) -> str | None:

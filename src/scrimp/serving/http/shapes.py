@@ -6,15 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Chat", "ChatChoice", "ChatCompletion", "ChatMessage", "Classification", "Classify", "Completion",
+__all__ = ["ANSWERS", "Chat", "ChatChoice", "ChatCompletion", "ChatMessage", "Classification", "Classify", "Completion",
            "Embeddings", "EmbeddingsAnswer", "Generated", "Models", "Problem", "TextChoice", "TextCompletion", "Usage"]
 
 _MESSAGES = 512
 _INPUTS = 256
 _STOPS = 4
-_ANSWERS = 8
+ANSWERS = 8  #: of one request
 _TOKENS = 1 << 20  # no model's context is longer; the server's own limit is told when it is passed
-#: every character but the halves of a pair, which no text in UTF-8 has
 Text = Annotated[str, Field(min_length=1)]
 Stop = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -55,7 +54,7 @@ class Generated(Asking):
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
-    n: Annotated[int, Field(ge=1, le=_ANSWERS)] | None = 1
+    n: Annotated[int, Field(ge=1, le=ANSWERS)] | None = 1
     max_tokens: Annotated[int, Field(ge=1, le=_TOKENS)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=_STOPS)] | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
@@ -89,7 +88,7 @@ class Chat(Generated):
 class Completion(Generated):
     """A text to go on with, or several; control tokens that are spelled in it are text."""
 
-    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=_ANSWERS)]
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=ANSWERS)]
 
     @property
     def prompts(self) -> list[str]:
