@@ -11,7 +11,7 @@ from scrimp.checkpoints.lowrank import LowRankAdapter, ThinPair
 from scrimp.evidence import Lab, claim
 
 RANKS = (2, 4, 8, 16)
-ADAPTERS, NEW, SPREAD = 16, 12, 0.02
+ADAPTERS, NEW, SPREAD = 16, 8, 0.02
 
 
 @claim(

@@ -162,7 +162,7 @@ class MixedAdapters:
         if share is not None:
             narrow = (narrow.view(self._rows, -1, narrow.shape[-1]) * share[:, None]).view(narrow.shape)
         flat = output.reshape(-1, output.shape[-1])
-        return torch.addmm(flat, narrow.to(flat.dtype), thin.ups.to(flat.dtype)).view(output.shape)
+        return flat.addmm_(narrow, thin.ups).view(output.shape)
 
 
 def _placed(model: nn.Module, layer: str, down: Tensor, up: Tensor) -> _Thin:
