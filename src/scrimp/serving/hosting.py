@@ -178,7 +178,7 @@ def gather(folder: Path, *, base: str | None = None, dtype: Dtype | None = None,
     Args:
         folder: see `members`. Nothing in it is run, and everything is checked.
         base: where the base model is here, if not where the folder says.
-        dtype: of the models' weights; None takes what each was scored in.
+        dtype: of the models that adapters share; None takes what each was scored in.
         rows, context: see `RunningBatch`.
 
     Raises:

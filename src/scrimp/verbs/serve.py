@@ -40,7 +40,7 @@ class Serve(Verb):
         None, description="Environment variable with the key that requests must bear; without it, none is asked for.")
     base: str | None = Field(None, description="Where the base model is, if not where the folder says.")
     dtype: Literal["auto", "float32", "bfloat16"] | None = Field(
-        None, description="Of the weights; without it, what each model was scored in.")
+        None, description="Of the models that adapters share; without it, what each was scored in.")
     rows: int = Field(16, ge=1, le=512, description="Answers that are written at a time.")
     context: int = Field(
         2048, ge=32, description="Tokens of a prompt and its answer, at most; a model may take less.")
