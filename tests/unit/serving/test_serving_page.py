@@ -45,7 +45,7 @@ def test_the_python_runs(url, capsys):
 def test_what_curl_asks_is_answered(url, line):
     words = shlex.split(line)[1:]
     address = words[0].replace("http://127.0.0.1:8000", url)
-    found = httpx.post(address, json=json.loads(words[-1])) if "-d" in words else httpx.get(address)
+    found = httpx.post(address, json=json.loads(words[-1]), timeout=300) if "-d" in words else httpx.get(address)
     assert found.status_code == 200
 
 
