@@ -126,8 +126,10 @@ class Served:
 
     def sizes(self, texts: Sequence[str]) -> tuple[int, list[int]]:
         """How many tokens the model reads of a text to embed, and how many each text has."""
+        from scrimp.signals.embeddings import hidden_states_of
+
         assert self.host is not None
-        most = min(self.host.longest, context_of(self.host.loaded.model))
+        most = min(self.host.longest, context_of(hidden_states_of(self.host.loaded.model)))
         with self.host.asking() as tokenizer:
             return most, [len(tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"])
                           for text in texts]

@@ -77,6 +77,7 @@ def test_an_encoder_with_a_head_classifies_and_embeds(tmp_path, encoder_folder):
     assert (served.writes, served.embeds, set(served.labels)) == (False, True, {"positive", "negative"})
     alone = head.predict([{"text": text} for text in TEXTS])
     assert [one["scores"] for one in served.classify(TEXTS)] == [pytest.approx(one["scores"]) for one in alone]
+    assert served.sizes(TEXTS)[0] == 256
     assert len(served.embed(TEXTS, 32)) == 2
 
 
