@@ -272,8 +272,8 @@ class Run:
 
     def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
         return Rung(name=way.name, title=way.title, kind=way.kind, bill=part.bill(), trainable=way.trainable,
-                    chosen=way.chosen, curve=way.curve, computed=way.computed,
-                    foreseen=self.timing.foreseen.get(way.name), **found)
+                    base=way.base.checkpoint.name if way.base is not None else "", chosen=way.chosen,
+                    curve=way.curve, computed=way.computed, foreseen=self.timing.foreseen.get(way.name), **found)
 
     def _before_training(self, way: Way, meter: Meter) -> Retention | None:
         """Probe the model while it is untouched, and again in fewer bits where it is held in them: what that costs."""

@@ -377,10 +377,11 @@ def default_plan(examples: Examples, *, causal: bool, seed: int) -> TunePlan:
 
 
 def encoder_plan(examples: Examples, *, seed: int) -> TunePlan:
-    """All weights of an encoder under a linear head: cheap enough to see its rows more often than a language model."""
+    """The layers of an encoder under a linear head: cheap enough to see its rows more often than a language model."""
     from scrimp.tuning.plan import TunePlan
 
     epochs = min(16, max(3, round(_ENCODER_ROW_VISITS / len(examples))))
-    return TunePlan.parse({"adapter": "full", "optimizer": "adamw", "learning_rate": 1e-4, "schedule": "cosine",
-                           "objective": "classify", "batch_size": 16, "epochs": epochs, "seed": seed},
+    return TunePlan.parse({"adapter": "full", "embeddings": False, "optimizer": "adamw", "learning_rate": 1e-4,
+                           "schedule": "cosine", "objective": "classify", "batch_size": 16, "epochs": epochs,
+                           "seed": seed},
                           where="the ladder's plan")

@@ -1,4 +1,5 @@
 import gc
+import json
 import os
 import signal
 import time
@@ -289,6 +290,16 @@ def test_an_encoder_is_tuned_under_a_head(fit, encoder_folder):
     outcome = fit(labelled(30), test=labelled(10, 100), model=str(encoder_folder))
     assert [rung.name for rung in outcome.rungs] == EVERY
     assert outcome.rungs[-1].retention.higher_is_better
+
+
+def test_the_recipe_of_a_tuned_encoder_tunes_it_again(fit, encoder_folder, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(map(json.dumps, labelled(20))))
+    first = fit(str(rows), into=tmp_path, rungs="tuned-encoder")
+    assert (first.winner, first.best.base) == ("tuned-encoder", str(encoder_folder))
+    assert "base_model" in (tmp_path / "run" / "model" / "README.md").read_text()
+    (again,) = scrimp.run(tmp_path / "run" / "recipe.yaml", out=tmp_path / "again", workspace=tmp_path / "space")
+    assert again.best.base == str(encoder_folder) and again.best.chosen == first.best.chosen
 
 
 @pytest.fixture
