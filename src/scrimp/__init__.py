@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         sample,
         schema,
         select,
+        serve,
         tune,
     )
 
@@ -45,7 +46,8 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
 
 __all__ = [
     "Budget", "Outcome", "ScrimpError", "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export",
-    "fit", "inspect", "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "tune",
+    "fit", "inspect", "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "serve",
+    "tune",
 ]
 
 

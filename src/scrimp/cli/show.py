@@ -43,6 +43,8 @@ from scrimp.verbs import (
     Schema,
     Select,
     Selected,
+    Serve,
+    ServedUntil,
     Sifted,
     Tune,
     Verb,
@@ -198,6 +200,10 @@ def _exported(request: Export, folder: Any) -> None:
     print(f"{request.form} in {folder}")
 
 
+def _served(request: Serve, found: ServedUntil) -> None:
+    print(f"stopped serving {', '.join(found.models)} at {found.url}")
+
+
 def _merged(request: Merge, folder: Any) -> None:
     print(f"{request.method} of {len(request.models)} models in {folder}")
 
@@ -295,4 +301,5 @@ _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
     Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Select: _selected,
     Mix: _mixed, Plan: _planned, Deduplicate: _sifted, Decontaminate: _sifted, Evidence: _tried, Clean: _cleaned,
+    Serve: _served,
 }
