@@ -59,7 +59,7 @@ class Compare(Verb, Workspaced):
     positional = ("recipes",)
     examples = (
         "scrimp compare lora.yaml full.yaml --seeds 5 --budget 5m",
-        "scrimp compare a.yaml b.yaml c.yaml --seeds 0-9 --budget 2m --within 1h --out argument",
+        "scrimp compare a.yaml b.yaml --seeds 0-9 --within 1h --out argument",
     )
 
     recipes: Names = Field(min_length=1, description="The YAML files, as `scrimp run` takes them.")
