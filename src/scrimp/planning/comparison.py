@@ -299,7 +299,8 @@ def _choice(arms: Sequence[Arm], differences: Sequence[Difference], higher: bool
     def mean(arm: Arm, measure: Measure) -> float:
         return arm.mean(measure) or 0.0
 
-    best = max(arms, key=lambda arm: mean(arm, "quality") if higher else -mean(arm, "quality"))
+    several = [arm for arm in arms if len(arm.trials) > 1]  # one seed alone tells too little to lead
+    best = max(several or arms, key=lambda arm: mean(arm, "quality") if higher else -mean(arm, "quality"))
     apart = {name for one in differences if one.measure == "quality" and one.shown and best.name in (one.arm, one.over)
              for name in (one.arm, one.over)}
     equals = [arm for arm in arms if arm is not best and arm.name not in apart]

@@ -45,6 +45,8 @@ def advice(found: Comparison) -> str:
     choice = found.choice
     best, advised = found.arm(choice.best), found.arm(choice.advised)
     metric, seeds = numbers.metric_name(found.metric), _seeds(len(best.trials))
+    if not any(arm.trials for arm in found.arms if arm.recipe):
+        return "None of the recipes finished a run, so nothing can be said of them: declare a longer --budget."
     if len(best.trials) < 2:
         return (f"No difference was shown: {metric} was highest with {best.name}, but one seed tells of no other; "
                 "give more time.")

@@ -232,7 +232,12 @@ class Runs:
 
         def make(folder: Path) -> None:
             say(f"{what or f'{arm.name}, seed {seed}'} ...")
-            alone.run(folder, self._calls(arm, seed, folder))
+            with self.meter.part() as part:
+                try:
+                    alone.run(folder, self._calls(arm, seed, folder))
+                except ScrimpError:
+                    self._bill(f"{arm.name}, unfinished", Bill(wall_s=part.elapsed_s()))
+                    raise
             shutil.rmtree(folder / "space", ignore_errors=True)  # what was kept so that it could go on
 
         folder = self.space.step("arm", self._inputs(arm, seed), make)

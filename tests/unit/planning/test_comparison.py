@@ -91,6 +91,12 @@ def test_the_quickest_of_those_that_were_not_shown_to_be_worse_is_advised() -> N
     assert (choice.best, choice.advised, choice.equals) == ("one", "other", ("other",))
 
 
+def test_one_seed_alone_does_not_lead() -> None:
+    arms = [made.arm("lucky", (0.95,)), made.arm("steady", (0.8, 0.8, 0.81)), made.arm("untouched", (0.5,) * 3)]
+    found = made.record(*arms)
+    assert found.choice.best == "steady"
+
+
 def test_fronts_are_of_quality_against_each_cost() -> None:
     fronts = made.shown().fronts
     assert set(fronts["time"]) == {"good", "poor", "word-counts"}  # the untouched model is slower and worse

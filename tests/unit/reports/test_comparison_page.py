@@ -24,6 +24,11 @@ def test_the_advice_follows_from_the_numbers() -> None:
     assert "No difference was shown" in comparison.advice(compared.cut_short())
 
 
+def test_recipes_of_which_none_finished_are_not_spoken_of() -> None:
+    found = compared.record(compared.arm("one", (), failed={0: "late"}), compared.arm("word-counts", (0.5, 0.6)))
+    assert comparison.advice(found).startswith("None of the recipes finished a run")
+
+
 def test_the_best_is_advised_where_it_is_also_the_quickest() -> None:
     arms = [compared.arm("one", (0.80, 0.70, 0.79), seconds=5), compared.arm("other", (0.72, 0.80, 0.70), seconds=20)]
     assert comparison.advice(compared.record(*arms)) == (

@@ -131,6 +131,7 @@ def test_a_seed_that_fails_is_told_and_left_out(fake: Fake, place: Path) -> None
     assert found.arm("word-counts").failed == {0: "too short", 1: "too short"}
     assert any("word-counts has no result with seed 0" in told for told in found.warnings)
     assert found.difference("a", "untouched") is not None
+    assert "word-counts, unfinished" in found.parts  # what came to nothing is on the bill too
 
 
 def test_no_time_for_a_run_is_told(fake: Fake, place: Path) -> None:
