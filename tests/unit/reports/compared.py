@@ -59,4 +59,4 @@ def cut_short() -> Comparison:
     return record(arm("one", (0.8,)), arm("other", (), failed={0: "no time", 1: "no time"}), arm("untouched", (0.5,)))
 
 
-ALL = {"shown": shown, "equal": equal, "cut short": cut_short}
+ALL = {"comparison": shown, "comparison-equal": equal, "comparison-cut-short": cut_short}
