@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,6 +75,13 @@ class Compare(Verb, Workspaced):
     tries: int | None = Field(None, ge=1, le=30, description=(
         "Settings that each arm that tunes tries; without it, as many as the recipe that names most of them."))
     force: bool = Field(False, description="Write into a folder that holds something else.")
+
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _as_text(cls, given: Any) -> Any:
+        if isinstance(given, list | tuple):
+            return tuple(os.fspath(one) if isinstance(one, os.PathLike) else one for one in given)
+        return os.fspath(given) if isinstance(given, os.PathLike) else given
 
     @field_validator("seeds", mode="after")
     @classmethod

@@ -91,6 +91,12 @@ def test_it_leaves_a_page_a_record_and_a_file_for_each_run(fake: Fake, place: Pa
     assert "Use " in (out / "report.html").read_text()
 
 
+def test_recipes_are_named_by_text_or_path_one_or_several(fake: Fake, place: Path) -> None:
+    one = scrimp.compare(place / "a.yaml", seeds=2, out=place / "one")
+    both = scrimp.compare([place / "a.yaml", "b.yaml"], seeds=2, out=place / "both")
+    assert [len(found.arms) for found in (one, both)] == [4, 5]
+
+
 def test_nothing_is_run_twice(fake: Fake, place: Path) -> None:
     first = scrimp.compare(("a.yaml", "b.yaml"), seeds=2, out=place / "out")
     count = len(fake.asked)
