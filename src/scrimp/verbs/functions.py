@@ -8,6 +8,7 @@ from typing import Any
 
 from scrimp.core.errors import OptionError
 from scrimp.verbs.base import Verb, plain
+from scrimp.verbs.compare import Compare
 from scrimp.verbs.evidence import Evidence
 from scrimp.verbs.export import Export
 from scrimp.verbs.housekeeping import Clean, Sample, Schema
@@ -24,8 +25,8 @@ from scrimp.verbs.sift import Decontaminate, Deduplicate
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export", "fit", "function", "inspect", "merge",
-    "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "serve", "tune",
+    "clean", "compare", "decontaminate", "deduplicate", "evaluate", "evidence", "export", "fit", "function", "inspect",
+    "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "serve", "tune",
 ]
 
 
@@ -57,3 +58,4 @@ fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge)
 predict, run, sample = function(Predict), function(Run), function(Sample)
 schema, select, serve, tune = function(Schema), function(Select), function(Serve), function(Tune)
 deduplicate, decontaminate, mix, plan = function(Deduplicate), function(Decontaminate), function(Mix), function(Plan)
+compare = function(Compare)
