@@ -3,9 +3,9 @@
     python -m benchmarks.low_data --peers FOLDER [--tasks films,spam] [--counts 4,16,64] [--seeds 5]
                                   [--ways words,scrimp] [--seconds 120] [--threads N] [--again scrimp,loaded]
 
-A cell is a task, a number of rows of each class (of problems: in all), a seed and a way. It is kept in the file as soon
-as it is measured; what is found there is not measured again, unless ``--again`` names its way, or says ``loaded`` (others
-kept the machine busy), ``late`` or ``failed``. The page of the documentation is written at the end.
+A cell is a task, a number of rows of each class (of problems: in all), a seed and a way. It is kept in the file as
+soon as it is measured; what is found there is not measured again, unless ``--again`` names its way, or says ``loaded``
+(others kept the machine busy), ``late`` or ``failed``. The page of the documentation is written at the end.
 """
 
 from __future__ import annotations

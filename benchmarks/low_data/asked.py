@@ -1,11 +1,11 @@
-"""What a way is asked, on its own side: rows to learn from, texts to answer, and the time by which it must have done so."""
+"""What a way is asked, on its own side: rows to learn from, texts to answer, and when it must have done so."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Asked:
         until: when it must be done, in seconds of `time.time`.
         threads: that it may compute with.
         models: folders of the models that are at hand, by name.
+        notes: what the way wants told with what it reached.
     """
 
     train: list[tuple[str, str]]
@@ -35,6 +36,7 @@ class Asked:
     until: float
     threads: int
     models: dict[str, str]
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def left(self) -> float:

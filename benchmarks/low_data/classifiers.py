@@ -70,6 +70,7 @@ def _contrasted(asked: Asked, model: Any, rows: Any, train: Any, room: float, la
     model.model_body.load_state_dict(fresh)
     affordable = int((room - (time.monotonic() - began) - short) / max(a_step, 1e-3))
     steps = min(epoch(asked.answers), affordable)
+    asked.notes.update(steps=epoch(asked.answers), done=max(steps, 0))
     if steps > 0:
         train(steps)
     model.fit(asked.texts, [labels.index(answer) for answer in asked.answers], num_epochs=1)

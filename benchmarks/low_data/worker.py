@@ -16,10 +16,12 @@ from benchmarks.low_data.ways import WAYS
 
 
 def main(name: str, asked: Path, answers: Path) -> None:
-    found = WAYS[name](Asked.load(asked))
-    beside = answers.with_suffix(".part")
-    beside.write_text(json.dumps({"answers": found, "versions": versions(WAYS[name].packages)}), encoding="utf-8")
-    os.replace(beside, answers)
+    given = Asked.load(asked)
+    found = WAYS[name](given)
+    atomic = answers.with_suffix(".part")
+    atomic.write_text(json.dumps({"answers": found, "versions": versions(WAYS[name].packages), "notes": given.notes}),
+                      encoding="utf-8")
+    os.replace(atomic, answers)
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
