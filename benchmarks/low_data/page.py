@@ -133,8 +133,8 @@ def _scores(found: Cells, told: Sequence[Place]) -> str:
     what = [f"- **{name}**: {TASKS[name].what}." for name in dict.fromkeys(place.task for place in told)]
     what += [f"- *{way}*: {WAYS[way].what}." for way in ways]
     return ("## Scores\n\nPer cent of test rows, the mean over seeds, with half its 95 % interval; the highest mean of "
-            "a line is bold. *late*: seeds that were not done in time, and score nothing.\n\n" + "\n".join(rows) + "\n\n"
-            + "\n".join(what))
+            "a line is bold. *late*: seeds that were not done in time, and score nothing.\n\n" + "\n".join(rows)
+            + "\n\n" + "\n".join(what))
 
 
 def _score(found: Cells, place: Place, way: str, best: float) -> str:

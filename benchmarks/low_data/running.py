@@ -30,6 +30,7 @@ from benchmarks.low_data.worker import versions
 __all__ = ["Place", "grace", "measured"]
 
 ROOT = Path(__file__).parents[2]
+COMMAND = str(Path(sys.executable).with_name("scrimp"))
 BUSY = 0.7    #: cores that others may keep busy, beyond which a cell is marked
 _LOOK = 1.0   # seconds for which the machine is looked at beforehand
 _TAIL = 400   # characters of what a way said before it failed
@@ -144,8 +145,9 @@ def _peer(way: str, draw: Draw, labelled: bool, seed: int, place: Place, folder:
     paths = [str(place.peers / own)] if own and place.peers else []
     Asked(draw.train, [text for text, _ in draw.test], labelled, seed, time.time() + place.seconds, place.threads,
           dict(place.models)).save(asked)
-    done = run([sys.executable, "-m", "benchmarks.low_data.worker", way, str(asked), str(answers)], folder,
-               place.seconds + grace(place.seconds), _environment(place, *paths, str(ROOT)))
+    done = run([sys.executable, "-m", "benchmarks.low_data.worker", str(WAYS[way].function), str(asked), str(answers),
+                *WAYS[way].packages], folder, place.seconds + grace(place.seconds),
+               _environment(place, *paths, str(ROOT)))
     if done.code != 0:
         return {"run": done, "answers": None}
     return {"run": done, **json.loads(answers.read_text(encoding="utf-8"))}
@@ -160,14 +162,13 @@ def _scrimp(way: str, draw: Draw, labelled: bool, seed: int, place: Place, folde
     for name, rows in (("train", draw.train), ("test", draw.test)):
         lines = [json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    command = str(Path(sys.executable).with_name("scrimp"))
     settings = {**_environment(place), "SCRIMP_WORKSPACE": str(folder / "workspace")}
-    done = run([command, "fit", "train.jsonl", "--test", "test.jsonl", "--budget", f"{place.seconds:g}s", "--seed",
+    done = run([COMMAND, "fit", "train.jsonl", "--test", "test.jsonl", "--budget", f"{place.seconds:g}s", "--seed",
                 str(seed), "--out", "run"], folder, place.seconds + grace(place.seconds), settings)
     facts = {"run": done, "versions": versions(WAYS[way].packages), **revision()}
     if done.code != 0:
         return {**facts, "answers": None}
-    asking = run([command, "predict", "run", "test.jsonl", "--out", "answers.jsonl"], folder, 10 * place.seconds,
+    asking = run([COMMAND, "predict", "run", "test.jsonl", "--out", "answers.jsonl"], folder, 10 * place.seconds,
                  settings)
     if asking.code != 0:
         return {**facts, "run": Run(done.seconds, asking.code, asking.said, done.work), "answers": None}

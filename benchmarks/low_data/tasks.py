@@ -38,7 +38,7 @@ _NOUNS = {"04": "act", "05": "animal", "06": "artifact", "07": "attribute", "08"
           "18": "person", "20": "plant", "21": "possession", "26": "state", "27": "substance", "28": "time"}
 
 _WRITTEN = 2000  # problems, of which those that repeat others are left out
-_SUMS = "?"
+_SUMS = "8e8033691eda523d3db2c10dc412f6c5b6770f45ecfe45d749fbaa076152fea0"
 _WRITER = """
 import json, sys
 from reasoning_gym import create_dataset

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-
-from benchmarks.low_data.asked import Asked
 
 __all__ = ["OWN", "WAYS", "Way"]
 
@@ -18,7 +15,7 @@ class Way:
 
     Attributes:
         what: it is, in a few words.
-        function: ``module:name`` of what answers an `Asked`; none is the command of scrimp itself.
+        function: ``module:name`` of what answers an `asked.Asked`; none is the command of scrimp itself.
         packages: whose versions are told with what it reached.
         folder: of the peers' folder, that its packages are in; none where scrimp's own dependencies do.
         kinds: of tasks that it solves.
@@ -29,10 +26,6 @@ class Way:
     packages: tuple[str, ...]
     folder: str | None = None
     kinds: tuple[str, ...] = ("labelled", "generated")
-
-    def __call__(self, asked: Asked) -> list[str]:
-        module, _, name = (self.function or "").partition(":")
-        return getattr(import_module(module), name)(asked)
 
 
 def _classifier(name: str, what: str, packages: tuple[str, ...], folder: str | None = None) -> Way:

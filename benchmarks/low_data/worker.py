@@ -1,6 +1,6 @@
 """One way in a process of its own: reads what it is asked, writes what it answers.
 
-    python -m benchmarks.low_data.worker WAY ASKED.json ANSWERS.json
+    python -m benchmarks.low_data.worker MODULE:FUNCTION ASKED.json ANSWERS.json [PACKAGE ...]
 """
 
 from __future__ import annotations
@@ -8,23 +8,25 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.low_data.asked import Asked
-from benchmarks.low_data.ways import WAYS
 
 
-def main(name: str, asked: Path, answers: Path) -> None:
+def main(function: str, asked: Path, answers: Path, packages: Sequence[str]) -> None:
+    module, _, name = function.partition(":")
     given = Asked.load(asked)
-    found = WAYS[name](given)
-    atomic = answers.with_suffix(".part")
-    atomic.write_text(json.dumps({"answers": found, "versions": versions(WAYS[name].packages), "notes": given.notes}),
-                      encoding="utf-8")
-    os.replace(atomic, answers)
+    found = getattr(import_module(module), name)(given)
+    told = {"answers": found, "versions": versions(packages), "notes": given.notes}
+    beside = answers.with_suffix(".part")
+    beside.write_text(json.dumps(told), encoding="utf-8")
+    os.replace(beside, answers)
 
 
-def versions(packages: tuple[str, ...]) -> dict[str, str]:
+def versions(packages: Sequence[str]) -> dict[str, str]:
     """Of those that are installed."""
     known = {}
     for package in packages:
@@ -36,4 +38,4 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
