@@ -4,8 +4,9 @@
                                   [--ways words,scrimp] [--seconds 120] [--threads N] [--again scrimp,loaded]
 
 A cell is a task, a number of rows of each class (of problems: in all), a seed and a way. It is kept in the file as
-soon as it is measured; what is found there is not measured again, unless ``--again`` names its way, or says ``loaded``
-(others kept the machine busy), ``late`` or ``failed``. The page of the documentation is written at the end.
+soon as it is measured; what is found there is not measured again, unless it had other seconds or threads, or
+``--again`` names its way, or says ``loaded`` (others kept the machine busy), ``late`` or ``failed``. The page of the
+documentation is written at the end.
 """
 
 from __future__ import annotations
@@ -36,9 +37,13 @@ def keys(tasks: Sequence[str], counts: Sequence[int], seeds: int, ways: Sequence
             yield Key(task, count, seed, way)
 
 
-def again(named: Sequence[str]) -> Callable[[Key, dict[str, Any]], bool]:
-    """Whether a cell is one of those that are ``named`` by way or by state."""
-    return lambda key, cell: key.way in named or cell["status"] in named or ("loaded" in named and cell["loaded"])
+def again(named: Sequence[str], seconds: float, threads: int) -> Callable[[Key, dict[str, Any]], bool]:
+    """Whether a cell is one of those that are ``named`` by way or by state, or had other seconds or threads."""
+    def wanted(key: Key, cell: dict[str, Any]) -> bool:
+        return (key.way in named or cell["status"] in named or ("loaded" in named and cell["loaded"])
+                or (cell["budget"], cell["threads"]) != (seconds, threads))
+
+    return wanted
 
 
 def at_hand(ways: Sequence[str], peers: Path | None) -> list[str]:
@@ -56,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ[PEERS] = str(peers)
     record = Record(asked.out)
     wanted = keys(asked.tasks, asked.counts, asked.seeds, at_hand(asked.ways, peers))
-    missing = record.missing(wanted, again(asked.again))
+    missing = record.missing(wanted, again(asked.again, asked.seconds, asked.threads))
     with quiet():
         place = Place(asked.seconds, asked.threads, {name: str(resolve(name).path) for name in MODELS}, peers)
         for at, key in enumerate(missing, start=1):

@@ -22,7 +22,8 @@ from scrimp.serving.scoring import score_labels
 
 __all__ = ["fewshot", "lora", "untouched"]
 
-_LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+_LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "target_modules": "all-linear",
+                         "task_type": "CAUSAL_LM"}
 _RATE, _BATCH, _EPOCHS = 2e-4, 4, 3
 _STEPS = 60                       # at least, where there are few rows
 _LONGEST = (256, 128, 64, 32)     # tokens of a text that is to be labelled

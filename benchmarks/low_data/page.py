@@ -74,7 +74,8 @@ predictor of texts is not here: version 1.6.3 demands transformers below 5.15, a
 
 def publish(found: Cells, docs: Path = DOCS, words: Path = WORDS) -> None:
     """Write the page and its figure."""
-    atomic_write(docs / f"{NAME}.svg", drawing(_ordered(found)))
+    if told := _ordered(found):
+        atomic_write(docs / f"{NAME}.svg", drawing(told))
     atomic_write(docs / f"{NAME}.md", page(found, words.read_text(encoding="utf-8") if words.exists() else ""))
 
 
@@ -86,8 +87,10 @@ def digest(found: Cells) -> str:
 def page(found: Cells, words: str = "") -> str:
     """Markdown, from what was measured; ``words`` begin with the digest of the cells that they were written for."""
     of, _, said = words.partition("\n")
-    told = _ordered(found)
-    parts = ["# Few rows, and two minutes", *([said.strip()] if of.strip() == digest(found) else []),
+    told, title = _ordered(found), "# Few rows, and two minutes"
+    if not told:
+        return f"{title}\n\nNothing is measured yet.\n\n{_READING}"
+    parts = [title, *([said.strip()] if of.strip() == digest(found) else []),
              _verdict(found, told), f"![score over number of rows, by task]({NAME}.svg)", _scores(found, told),
              _ranks(told), _differences(found, told), _seconds(found), _READING.strip(), _where(found)]
     return "\n\n".join(parts) + "\n"

@@ -39,6 +39,7 @@ _NOUNS = {"04": "act", "05": "animal", "06": "artifact", "07": "attribute", "08"
 
 _WRITTEN = 2000  # problems, of which those that repeat others are left out
 _SUMS = "8e8033691eda523d3db2c10dc412f6c5b6770f45ecfe45d749fbaa076152fea0"
+_REVERSAL = "ebe7be479b7b44a3370ad4a9a44ce290cb091c1aec818266d1d7d30dbe4ae795"
 _WRITER = """
 import json, sys
 from reasoning_gym import create_dataset
@@ -205,4 +206,6 @@ TASKS = {
     "wordnet": Task(_wordnet, "kind of noun, from what it means, 18 classes"),
     "sums": Task(_problems("chain_sum", _SUMS, min_terms=2, max_terms=2, min_digits=2, max_digits=2),
                  "the sum or difference of two numbers of two digits", labelled=False, tested=250),
+    "reversal": Task(_problems("word_sequence_reversal", _REVERSAL, min_words=3, max_words=4),
+                     "a list of three or four words the other way round", labelled=False, tested=250),
 }

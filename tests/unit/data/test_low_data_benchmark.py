@@ -162,7 +162,8 @@ def counted(toy, monkeypatch):
         if stopping["after"] is not None and len(seeds) == stopping["after"]:
             raise KeyboardInterrupt
         seeds.append(seed)
-        return {"status": "late" if seed == 1 else "done", "score": 0.5, "seconds": 1.0, "loaded": seed == 2}
+        return {"status": "late" if seed == 1 else "done", "score": 0.5, "seconds": 1.0, "loaded": seed == 2,
+                "budget": place.seconds, "threads": place.threads}
 
     stopping = {"after": None}
     monkeypatch.setattr(bench, "measured", fake)
@@ -193,6 +194,15 @@ def test_cells_are_measured_again_by_way_or_state(counted, tmp_path, named, meas
     counted.seeds.clear()
     run(tmp_path / "results.jsonl", "--again", named)
     assert counted.seeds == measured_again
+
+
+def test_cells_of_another_budget_are_measured_again(counted, tmp_path):
+    run(tmp_path / "results.jsonl", "--threads", "1")
+    counted.seeds.clear()
+    run(tmp_path / "results.jsonl", "--threads", "1", "--seconds", "60")
+    assert counted.seeds == [0, 1, 2]
+    run(tmp_path / "results.jsonl", "--threads", "2", "--seconds", "60", "--seeds", "1")
+    assert counted.seeds == [0, 1, 2, 0]
 
 
 def test_a_way_whose_library_is_not_there_is_left_out_and_said(tmp_path, capsys):

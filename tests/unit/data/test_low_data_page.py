@@ -115,3 +115,6 @@ def test_one_seed_has_no_interval_and_nothing_has_no_verdict(found, tmp_path):
     assert "<polygon" not in (tmp_path / "low-data.svg").read_text()
     peers = {key: value for key, value in found.items() if key.way != "scrimp"}
     assert "Nothing can be compared yet." in page(peers)
+    publish({}, tmp_path / "empty", tmp_path / "none")
+    assert "Nothing is measured yet." in (tmp_path / "empty" / "low-data.md").read_text()
+    assert not (tmp_path / "empty" / "low-data.svg").exists()
