@@ -27,7 +27,7 @@ _LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "targe
 _RATE, _BATCH, _EPOCHS = 2e-4, 4, 3
 _STEPS = 60                       # at least, where there are few rows
 _LONGEST = (256, 128, 64, 32)     # tokens of a text that is to be labelled
-_SHOWN = (16, 8, 4, 2, 1)         # demonstrations
+_SHOWN = (1, 2, 4, 8, 16)         # demonstrations
 _SPARE = 4.0                      # seconds that are kept for what nobody foresees
 
 Ids = list[int]
@@ -41,15 +41,14 @@ def untouched(asked: Asked) -> list[str]:
 
 def fewshot(asked: Asked) -> list[str]:
     """As many of the examples as time allows are shown as earlier turns of the chat."""
-    loaded, chance = _loaded(asked), random.Random(asked.seed)
-    room, prompts = _room(loaded, asked), list[Ids]()
-    for shown in (count for count in (len(asked.train), *_SHOWN) if count <= min(len(asked.train), max(_SHOWN))):
-        turns = chance.sample(asked.train, shown)
-        prompts = [_chat(loaded, turns, text) for text in asked.test]
-        if paced(lambda few: _generated(loaded, few, room), prompts) < asked.left - _SPARE:
-            break
-    asked.notes["shown"] = shown
-    return _generated(loaded, prompts, room)
+    loaded, turns = _loaded(asked), random.Random(asked.seed).sample(asked.train, len(asked.train))
+    room, offers = _room(loaded, asked), [shown for shown in _SHOWN if shown <= len(turns)]
+    of = {shown: [_chat(loaded, turns[:shown], text) for text in asked.test] for shown in offers}
+    few = of[1]
+    a_token = paced(lambda some: _generated(loaded, some, room), few) / _tokens(few)
+    affordable = [shown for shown, prompts in of.items() if a_token * _tokens(prompts) < 0.8 * asked.left - _SPARE]
+    asked.notes["shown"] = max(affordable, default=1)
+    return _generated(loaded, of[asked.notes["shown"]], room)
 
 
 def lora(asked: Asked) -> list[str]:
@@ -146,6 +145,10 @@ def _generated(loaded: Loaded, prompts: Sequence[Ids], room: int) -> list[str]:
         for row, tokens in zip(order[at:at + 16], made[:, longest:].tolist(), strict=True):
             found[row] = loaded.tokenizer.decode(tokens, skip_special_tokens=True)
     return found
+
+
+def _tokens(prompts: Sequence[Ids]) -> int:
+    return sum(map(len, prompts))
 
 
 def _loaded(asked: Asked) -> Loaded:

@@ -46,7 +46,10 @@ not another draw of test rows. The best peer of a cell is the one with the highe
 which favours the peers. No correction is made for looking at many cells.
 
 LoRA's labels are scored in scrimp's own pass over all labels at once: a slower pass would leave it less time to train.
-It makes three epochs, or sixty steps where that is more.
+It makes three epochs, or sixty steps where that is more. AutoGluon's predictor of tables counts n-grams that stand in
+thirty rows unless it is told otherwise, which few rows have none of; it is told that two are enough.
+It has its default models but fastai's.
+
 A cell is marked as measured beside others if processes that were no part of it kept more than {BUSY} cores busy, in the
 second before it or on average while it lasted. The system's load average is kept too, but is not what marks a cell: it
 still holds the cell before.
