@@ -98,6 +98,7 @@ class Rung(Options):
         name: short, unique, such as ``lora``.
         title: what a person reads, such as ``LoRA on SmolLM2-135M``.
         kind: the part it plays.
+        base: name of the model that it stands on; empty where it needs none.
         validation: the score it was chosen by, out of fold or on held-out training rows; None where not taken.
         test: scores on the test rows, the main one first; empty where there are none.
         retention: None for what changes no model.
@@ -113,6 +114,7 @@ class Rung(Options):
     name: str
     title: str
     kind: Literal["untouched", "control", "adapted"]
+    base: str = ""
     validation: Score | None = None
     test: tuple[Score, ...] = ()
     retention: Retention | None = None
