@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,13 @@ class Run:
         seconds: of the clock, from before it was started.
         code: its exit code; None if it was killed at its limit.
         said: the end of what it wrote.
-        work: seconds of processors that it used.
+        others: cores that everything else kept busy meanwhile, on average.
     """
 
     seconds: float
     code: int | None
     said: str
-    work: float
+    others: float
 
 
 def grace(seconds: float) -> float:
@@ -82,18 +82,16 @@ def measured(way: str, draw: Draw, labelled: bool, seed: int, place: Place) -> d
         found = (_scrimp if WAYS[way].function is None else _peer)(way, draw, labelled, seed, place, folder)
     done, answers = found.pop("run"), found.pop("answers")
     status = "late" if done.code is None else "failed" if answers is None else "done"
-    others = max(0.0, before.pop("used")() - done.work) / done.seconds
     return {"status": status, "score": score(answers or [], draw.test), "n": len(draw.test), "trained": len(draw.train),
             "seconds": round(done.seconds, 2), "budget": place.seconds, "threads": place.threads, **before,
-            "others": round(others, 2), "loaded": max(before["busy"], others) > BUSY, **machine(), **found,
+            "others": round(done.others, 2), "loaded": max(before["busy"], done.others) > BUSY, **machine(), **found,
             **({"said": done.said[-_TAIL:]} if status == "failed" else {})}
 
 
-def load() -> dict[str, Any]:
-    """The system's mean load, the cores that are busy now, and what tells the seconds of processors used since."""
+def load() -> dict[str, float]:
+    """The system's mean load, and the cores that are busy now."""
     busy = psutil.cpu_percent(_LOOK) / 100 * (os.cpu_count() or 1)
-    began = _used()
-    return {"load": round(os.getloadavg()[0], 2), "busy": round(busy, 2), "used": lambda: _used() - began}
+    return {"load": round(os.getloadavg()[0], 2), "busy": round(busy, 2)}
 
 
 def machine() -> dict[str, Any]:
@@ -104,14 +102,16 @@ def machine() -> dict[str, Any]:
             "usable": len(os.sched_getaffinity(0))}
 
 
-def _used() -> float:
-    spent = psutil.cpu_times()
-    return sum(spent) - spent.idle - getattr(spent, "iowait", 0.0) - getattr(spent, "guest", 0.0)
+def _spent() -> tuple[float, float]:
+    """Seconds of processors: of the whole machine, and of the processes that were started here and have ended."""
+    machine, own = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    idle = machine.idle + getattr(machine, "iowait", 0.0) + getattr(machine, "guest", 0.0)
+    return sum(machine) - idle, own.ru_utime + own.ru_stime
 
 
 def run(command: Sequence[str], folder: Path, seconds: float, environment: Mapping[str, str]) -> Run:
     """Run a command in a folder; it and all that it started are killed at the limit."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = _spent()
     with (folder / "said.txt").open("w+b") as said:
         began = time.monotonic()
         process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT,
@@ -127,8 +127,8 @@ def run(command: Sequence[str], folder: Path, seconds: float, environment: Mappi
             process.wait()
         said.seek(0)
         told = said.read().decode(errors="replace").strip()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Run(taken, code, told, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    machine, own = (after - start for after, start in zip(_spent(), before, strict=True))
+    return Run(taken, code, told, max(0.0, machine - own) / taken)
 
 
 def _environment(place: Place, *paths: str) -> dict[str, str]:
@@ -171,7 +171,7 @@ def _scrimp(way: str, draw: Draw, labelled: bool, seed: int, place: Place, folde
     asking = run([COMMAND, "predict", "run", "test.jsonl", "--out", "answers.jsonl"], folder, 10 * place.seconds,
                  settings)
     if asking.code != 0:
-        return {**facts, "run": Run(done.seconds, asking.code, asking.said, done.work), "answers": None}
+        return {**facts, "run": replace(done, code=asking.code or 1, said=asking.said), "answers": None}
     lines = map(json.loads, (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines())
     told = json.loads((folder / "run" / "scores.json").read_text(encoding="utf-8"))
     return {**facts, "answers": [line["label" if labelled else "text"] for line in lines], "won": told["winner"]}

@@ -124,6 +124,26 @@ def test_what_fails_scores_nothing_and_says_why(toy):
     assert "it cannot be done" in found["said"]
 
 
+@pytest.mark.parametrize(("busy", "meanwhile", "loaded"), [(0.0, 0.0, False), (0.0, 1000.0, True), (1.0, 0.0, True)])
+def test_a_cell_is_marked_that_was_measured_beside_others(toy, monkeypatch, busy, meanwhile, loaded):
+    """By what processors did beforehand, in cores, or meanwhile, in seconds."""
+    times = [running.psutil.cpu_times()._replace(**dict.fromkeys(running.psutil.cpu_times()._fields, 0.0))]
+    times.append(times[0]._replace(user=meanwhile, idle=1000.0))
+    monkeypatch.setattr(running.psutil, "cpu_times", lambda: times.pop(0))
+    monkeypatch.setattr(running.psutil, "cpu_percent", lambda seconds: 100 * busy / running.os.cpu_count())
+    found = measured("usual", draw("colours", 4, 0), True, 0, toy)
+    assert (found["loaded"], found["busy"], found["others"] > 0.7) == (loaded, busy, meanwhile > 0)
+
+
+def test_a_shipped_model_that_cannot_predict_has_failed(toy, tmp_path, monkeypatch):
+    command = tmp_path / "scrimp"
+    command.write_text(FAKE.format(python=sys.executable).replace('"answers.jsonl"', '"no/folder"'))
+    command.chmod(0o755)
+    monkeypatch.setattr(running, "COMMAND", str(command))
+    found = measured("scrimp", draw("colours", 4, 3), True, 3, Place(90.0, 1, {}))
+    assert (found["status"], found["score"]) == ("failed", 0.0) and "no/folder" in found["said"]
+
+
 def test_peers_are_never_told_the_right_answers(toy, monkeypatch):
     kept = []
     save = Asked.save
