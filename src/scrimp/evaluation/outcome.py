@@ -195,6 +195,8 @@ class Outcome(Options):
         winner: name of the winning rung.
         gains: how the winner compares with each other rung on the test rows.
         why: one sentence on how it was chosen.
+        expected: what the winner will score on other rows, by those that it was chosen on and without the optimism of
+            having been chosen; None where nothing was chosen.
         outlook: what twice the labels would buy; None where it was not cheap to find out.
         budget: declared limits; `bill` has what was spent of them.
         foreseen: what `bill` was predicted to be, once the first moments had been measured.
@@ -212,6 +214,7 @@ class Outcome(Options):
     rungs: tuple[Rung, ...]
     winner: str
     why: str
+    expected: Score | None = None
     gains: tuple[Gain, ...] = ()
     outlook: Outlook | None = None
     budget: dict[str, Any] = {}

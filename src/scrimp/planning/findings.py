@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scrimp.core.errors import GuardError
 from scrimp.core.ledger import environment
 from scrimp.core.workspace import atomic_folder, atomic_write
-from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample
+from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample, Score
 from scrimp.examples.records import Examples, Layout
 from scrimp.planning.timing import WHOLE
 
@@ -24,6 +24,7 @@ __all__ = ["Climbed", "outcome", "parity_rows"]
 
 _PARITY_ROWS = 8
 _SAMPLES = 12
+_LEAST_JUDGED = 8  # rows, by which something can be expected
 #: largest difference of a probability: in bfloat16 a row's embedding depends a little on the rows beside it
 _TOLERANCE = {"auto": 1e-3, "float32": 1e-3, "bfloat16": 0.03}
 
@@ -50,7 +51,8 @@ def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *, 
     before = next((one for one in climbed if one.record.kind == "untouched"), None)
     return Outcome(
         asked=_asked(run), data=_summary(run, winner), rungs=tuple(one.record for one in climbed),
-        winner=winner.record.name, why=why, gains=_gains(run, winner, climbed), outlook=outlook,
+        winner=winner.record.name, why=why, expected=_expected(run, climbed, winner),
+        gains=_gains(run, winner, climbed), outlook=outlook,
         budget=run.request.budget.model_dump(exclude_none=True), bill=run.meter.bill(), parts=run.parts,
         foreseen=run.timing.foreseen[WHOLE],
         labels=run.train.labels, confusion=_confusion(run, winner), samples=_samples(run, before, winner),
@@ -150,6 +152,16 @@ def _gains(run: Run, winner: Climbed, climbed: Sequence[Climbed]) -> tuple[Gain,
     found = [(one, metric.compare(one.tested, winner.tested, run.test.rows))
              for one in climbed if one is not winner and one.tested]
     return tuple(Gain(over=one.record.name, **gain.model_dump()) for one, gain in found)
+
+
+def _expected(run: Run, climbed: Sequence[Climbed], winner: Climbed) -> Score | None:
+    """What the winner will score on other rows, where it was chosen among several on enough rows to say."""
+    from scrimp.core.registry import build
+
+    judged = [one for one in climbed if one.judged]
+    if winner not in judged or len(judged) < 2 or len(winner.judged) < _LEAST_JUDGED:
+        return None
+    return build("metric", run.metric).expected([one.judged for one in judged], run.judged_rows, judged.index(winner))
 
 
 def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:

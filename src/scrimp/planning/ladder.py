@@ -167,6 +167,7 @@ class Run:
             if isinstance(way, TunedRung):
                 self.timing.measure(way)
         protocol = protocol or self.timing.protocol()
+        self.judged_rows = [self.train[i] for i in protocol.judged]
         self.timing.foresee(protocol)
         return protocol
 
@@ -245,8 +246,7 @@ class Run:
         made = Rung.parse(said.pop("record"), where=str(folder))
         said["judged"] = trainings.judged()
         said["warnings"] += trainings.warnings
-        judged_rows = [self.train[i] for i in protocol.judged] if said["judged"] else []
-        return made.model_copy(update={"validation": self._score(said["judged"], judged_rows)}), said
+        return made.model_copy(update={"validation": self._score(said["judged"], self.judged_rows)}), said
 
     def _shipped(self, trainings: Trainings, way: Way, protocol: Protocol, folder: Path,
                  part: Meter) -> dict[str, Any]:
@@ -305,7 +305,7 @@ class Run:
     def _score(self, predictions: Sequence[Prediction], rows: Sequence[Any]) -> Score | None:
         from scrimp.core.registry import build
 
-        return build("metric", self.metric).measure(predictions, rows) if rows else None
+        return build("metric", self.metric).measure(predictions, rows) if predictions else None
 
     def _outlook(self, way: Way, winner: Climbed, protocol: Protocol) -> Outlook | None:
         with self.meter.part() as part:

@@ -76,6 +76,7 @@ def test_every_rung_is_tried_judged_and_billed(whole):
         assert rung.bill.wall_s > 0
         assert rung.ship_bytes > 0
     assert outcome.best.validation.value == max(rung.validation.value for rung in outcome.rungs)
+    assert outcome.expected.n == 30 and outcome.expected.value <= outcome.best.validation.value
     assert sum(map(sum, outcome.confusion)) == 16
     for tuned in outcome.rungs[-2:]:
         assert tuned.bill.tokens_backward > 0
