@@ -18,7 +18,7 @@ from scrimp.recipes.schema import Recipe, Step, load
 __all__ = ["UNTOUCHED", "RecipeArm", "content", "controls", "load_arms"]
 
 UNTOUCHED = "untouched"
-_CONTROLS = {Layout.LABEL: ("word-counts", "frozen-features"), Layout.PROMPT: ("nearest-answer",),
+_CONTROLS = {Layout.LABEL: ("word-counts", "frozen-features", "features-and-words"), Layout.PROMPT: ("nearest-answer",),
              Layout.CHAT: ("nearest-answer",)}
 
 

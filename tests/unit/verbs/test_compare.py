@@ -72,15 +72,16 @@ def learned(fake: Fake, verb: str) -> list[Call]:
 
 def test_all_arms_have_the_same_seeds_and_budget_and_controls_stand_beside_them(fake: Fake, place: Path) -> None:
     found = scrimp.compare(("a.yaml", "b.yaml"), seeds=3, budget="1m", out=place / "out")
-    assert [arm.name for arm in found.arms] == ["a", "b", "untouched", "word-counts", "frozen-features"]
+    assert [arm.name for arm in found.arms] == ["a", "b", "untouched", "word-counts", "frozen-features",
+                                                "features-and-words"]
     calls = learned(fake, "tune") + learned(fake, "fit")
     assert {call.options["budget"]["time"] for call in calls} == {60}
-    assert sorted(call.options["seed"] for call in calls) == sorted([0, 1, 2] * 5)
+    assert sorted(call.options["seed"] for call in calls) == sorted([0, 1, 2] * 6)
     assert [c.options["rungs"] for c in learned(fake, "fit")[:3]] == [
         ("untouched",), ("word-counts",), ("frozen-features",)]
     assert found.choice.best == "b"
     assert found.difference("b", "a").value == pytest.approx(0.02)
-    assert found.bill.wall_s == pytest.approx(15 * 10)
+    assert found.bill.wall_s == pytest.approx(18 * 10)
 
 
 def test_it_leaves_a_page_a_record_and_a_file_for_each_run(fake: Fake, place: Path) -> None:
