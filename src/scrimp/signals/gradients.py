@@ -199,8 +199,7 @@ class GradientPass(Pass["Encoded"]):
 
     def _add(self, name: str, gradient: torch.Tensor, squares: torch.Tensor, shadows: torch.Tensor) -> None:
         step = self.moments.direction(name, gradient) if self.moments else gradient
-        squares += torch.linalg.vector_norm(step.flatten(1), dim=1).square_()
-        self._projection.fold(shadows, step, name)
+        squares += self._projection.fold(shadows, step, name)
 
     def _check(self, rows: Sequence[Encoded]) -> None:
         for row in rows:
