@@ -14,7 +14,7 @@ from scrimp.core.errors import DataError
 from scrimp.core.options import Options
 from scrimp.core.registry import Method, preset
 from scrimp.evaluation.outcome import Score
-from scrimp.evaluation.statistics import Interval, bootstrap, mean_of_first, paired_bootstrap, wilson
+from scrimp.evaluation.statistics import Interval, bootstrap, chosen, mean_of_first, paired_bootstrap, wilson
 from scrimp.examples.records import Layout
 from scrimp.serving.base import wanted_text
 
@@ -71,6 +71,20 @@ class Metric(Method):
         first, second = (self._contributions(predictions, rows) for predictions in (before, after))
         value, low, high = paired_bootstrap(first, second, self.value)
         return Difference(metric=self.name, value=value, low=low, high=high, n=len(rows))
+
+    def expected(self, ways: Sequence[Sequence[Prediction]], rows: Sequence[Row], winner: int) -> Score:
+        """What the ``winner``, chosen among ``ways`` by its score on ``rows``, will score on others.
+
+        Its score here is too good by what choosing gains by chance; see `scrimp.evaluation.statistics.chosen`. Its
+        interval is moved along, and kept within the metric's bounds.
+        """
+        contributions = [self._contributions(predictions, rows) for predictions in ways]
+        here = self.measure(ways[winner], rows)
+        there = chosen(contributions, self.value, higher=self.higher_is_better)
+        least, most = self.bounds
+        moved = {name: min(max(getattr(here, name) + there - here.value, least), most)
+                 for name in ("value", "low", "high")}
+        return here.model_copy(update=moved)
 
     def interval(self, contributions: np.ndarray, found: float) -> Interval:
         """Bootstrapped over rows; where resampling cannot vary (one row, or all alike), as wide as a proportion's."""

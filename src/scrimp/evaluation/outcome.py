@@ -98,6 +98,7 @@ class Rung(Options):
         name: short, unique, such as ``lora``.
         title: what a person reads, such as ``LoRA on SmolLM2-135M``.
         kind: the part it plays.
+        base: name of the model that it stands on; empty where it needs none.
         validation: the score it was chosen by, out of fold or on held-out training rows; None where not taken.
         test: scores on the test rows, the main one first; empty where there are none.
         retention: None for what changes no model.
@@ -113,6 +114,7 @@ class Rung(Options):
     name: str
     title: str
     kind: Literal["untouched", "control", "adapted"]
+    base: str = ""
     validation: Score | None = None
     test: tuple[Score, ...] = ()
     retention: Retention | None = None
@@ -193,6 +195,8 @@ class Outcome(Options):
         winner: name of the winning rung.
         gains: how the winner compares with each other rung on the test rows.
         why: one sentence on how it was chosen.
+        expected: what the winner will score on other rows, by those that it was chosen on and without the optimism of
+            having been chosen; None where nothing was chosen.
         outlook: what twice the labels would buy; None where it was not cheap to find out.
         budget: declared limits; `bill` has what was spent of them.
         foreseen: what `bill` was predicted to be, once the first moments had been measured.
@@ -210,6 +214,7 @@ class Outcome(Options):
     rungs: tuple[Rung, ...]
     winner: str
     why: str
+    expected: Score | None = None
     gains: tuple[Gain, ...] = ()
     outlook: Outlook | None = None
     budget: dict[str, Any] = {}

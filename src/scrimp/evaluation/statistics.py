@@ -9,7 +9,7 @@ from scipy import stats
 
 from scrimp.core.errors import DataError
 
-__all__ = ["Interval", "bootstrap", "paired_bootstrap", "t_interval", "wilson"]
+__all__ = ["Interval", "bootstrap", "chosen", "paired_bootstrap", "t_interval", "wilson"]
 
 Interval = tuple[float, float]
 Value = Callable[[np.ndarray], np.ndarray]  # sums over rows [..., K] -> the statistic [...]
@@ -95,6 +95,37 @@ def paired_bootstrap(before: np.ndarray, after: np.ndarray, value: Value = mean_
     both = np.concatenate([before, after], axis=1)
     low, high = bootstrap(both, difference, seed=seed, draws=draws, confidence=confidence)
     return float(difference(both.sum(axis=0))), low, high
+
+
+def chosen(ways: Sequence[np.ndarray], value: Value = mean_of_first, *, higher: bool = True, seed: int = 0,
+           draws: int = _DRAWS) -> float:
+    """What the best of several ways scores on rows that it was not chosen on.
+
+    Rows are drawn with repetition, the best way on them is chosen, and measured on the rows that were not drawn; the
+    mean over the draws. Tsamardinos, Greasidou and Borboudakis 2018, "Bootstrapping the out-of-sample predictions for
+    efficient and accurate cross-validation".
+
+    Args:
+        ways: contributions of the same rows, [N, K] for each way.
+        value: the statistic of sums [..., K].
+        higher: whether more is better.
+        seed: of the draws.
+
+    Raises:
+        DataError: with fewer than two rows, or none that is ever left out.
+    """
+    each = np.stack(ways)
+    count = each.shape[1]
+    if count < 2:
+        raise DataError("rows can be left out of two at least", fix="measure on more rows")
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+    inside, outside = (value(np.einsum("bn,wnk->bwk", weights.astype(np.float64), each))
+                       for weights in (drawn, drawn == 0))
+    best = np.argmax(inside if higher else -inside, axis=1)
+    found = outside[np.arange(draws), best]
+    if not np.isfinite(found).any():
+        raise DataError("no draw leaves rows out that can be measured on", fix="measure on more rows")
+    return float(found[np.isfinite(found)].mean())
 
 
 def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:

@@ -50,8 +50,13 @@ def _vader(file: str) -> Callable[[Path], tuple[list[Pair], list[Pair]]]:
     return load
 
 
-def _newsgroups(folder: Path) -> tuple[list[Pair], list[Pair]]:
-    return tuple(list(_tab(folder / f"20newsgroups-{part}.tab")) for part in ("train", "test"))  # type: ignore[return-value]
+def _parted(name: str) -> Callable[[Path], tuple[list[Pair], list[Pair]]]:
+    """Texts with a category, in the two files of the official split."""
+
+    def load(folder: Path) -> tuple[list[Pair], list[Pair]]:
+        return list(_tab(folder / f"{name}-train.tab")), list(_tab(folder / f"{name}-test.tab"))
+
+    return load
 
 
 def _tab(path: Path) -> Iterator[Pair]:
@@ -66,7 +71,8 @@ def _tab(path: Path) -> Iterator[Pair]:
 DATASETS: dict[str, Dataset] = {
     "vader-films": Dataset("vader", "sentiment of sentences on films", _vader("movieReviewSnippets_GroundTruth.txt")),
     "vader-tweets": Dataset("vader", "sentiment of tweets", _vader("tweets_GroundTruth.txt")),
-    "20newsgroups": Dataset("20newsgroups", "topic of newsgroup posts, 20 classes", _newsgroups),
+    "20newsgroups": Dataset("20newsgroups", "topic of newsgroup posts, 20 classes", _parted("20newsgroups")),
+    "reuters-r8": Dataset("reuters-r8", "topic of newswire stories, 8 classes", _parted("reuters-r8")),
 }
 
 

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 from scrimp.core.errors import GuardError
 from scrimp.core.ledger import environment
 from scrimp.core.workspace import atomic_folder, atomic_write
-from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample
+from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample, Score
 from scrimp.examples.records import Examples, Layout
 from scrimp.planning.timing import WHOLE
 
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
+    from scrimp.planning.rungs import Base
     from scrimp.serving.predictors import Prediction
 
 __all__ = ["Climbed", "outcome", "parity_rows"]
 
 _PARITY_ROWS = 8
 _SAMPLES = 12
+_LEAST_JUDGED = 8  # rows, by which something can be expected
 #: largest difference of a probability: in bfloat16 a row's embedding depends a little on the rows beside it
 _TOLERANCE = {"auto": 1e-3, "float32": 1e-3, "bfloat16": 0.03}
 
@@ -38,18 +40,19 @@ class Climbed:
     folder: Path
 
 
-def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *,
+def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *, base: Base | None,
             outlook: Outlook | None = None) -> Outcome:
-    """The whole record of ``run``, its winner's model in place.
+    """The whole record of ``run``, its winner's model in place, which stands on ``base``.
 
     Raises:
         GuardError: if the winner, loaded from disk, predicts something else than what was evaluated.
     """
-    _hand_over(run, winner)
+    _hand_over(run, winner, base)
     before = next((one for one in climbed if one.record.kind == "untouched"), None)
     return Outcome(
         asked=_asked(run), data=_summary(run, winner), rungs=tuple(one.record for one in climbed),
-        winner=winner.record.name, why=why, gains=_gains(run, winner, climbed), outlook=outlook,
+        winner=winner.record.name, why=why, expected=_expected(run, climbed, winner),
+        gains=_gains(run, winner, climbed), outlook=outlook,
         budget=run.request.budget.model_dump(exclude_none=True), bill=run.meter.bill(), parts=run.parts,
         foreseen=run.timing.foreseen[WHOLE],
         labels=run.train.labels, confusion=_confusion(run, winner), samples=_samples(run, before, winner),
@@ -61,7 +64,7 @@ def parity_rows(train: Examples, test: Examples | None) -> Sequence[Any]:
     return (test if test is not None else train).rows[:_PARITY_ROWS]
 
 
-def _hand_over(run: Run, winner: Climbed) -> None:
+def _hand_over(run: Run, winner: Climbed, base: Base | None) -> None:
     """Copy the winner's model and check that, loaded from disk, it predicts what was evaluated."""
     from scrimp.serving.base import read_manifest
     from scrimp.serving.predictors import KINDS, load_predictor
@@ -69,7 +72,7 @@ def _hand_over(run: Run, winner: Climbed) -> None:
     target = run.folder / "model"
     with atomic_folder(target) as folder:
         shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
-        atomic_write(folder / "README.md", _card(run, winner.record, folder))
+        atomic_write(folder / "README.md", _card(run, winner.record, base, folder))
     again = load_predictor(target).predict(parity_rows(run.train, run.test), meter=run.meter)
     tolerance = _TOLERANCE[read_manifest(target, list(KINDS)).dtype]
     for now, then in zip(again, winner.probed, strict=True):
@@ -92,15 +95,16 @@ def _answer(prediction: Prediction) -> str:
     return str(prediction["label"] if "label" in prediction else prediction["text"])
 
 
-def _card(run: Run, record: Rung, folder: Path) -> str:
+def _card(run: Run, record: Rung, base: Base | None, folder: Path) -> str:
     from scrimp.checkpoints.cards import card
 
     loads = None
-    if record.kind == "adapted" and (folder / "adapter_config.json").exists():
-        loads = "adapter" if run.base.causal else "pooled"
+    if base is not None and (folder / "adapter_config.json").exists():
+        loads = "adapter" if base.causal else "pooled"
     return card({
-        "name": record.title, "base": run.base.checkpoint.name if record.kind != "control" else None,
-        "licence": run.base.checkpoint.licence, "data": run.train.fingerprint, "rows": len(run.train),
+        "name": record.title, "base": base.checkpoint.name if base is not None else None,
+        "licence": base.checkpoint.licence if base is not None else None,
+        "data": run.train.fingerprint, "rows": len(run.train),
         "recipe": record.chosen, "budget": run.request.budget.model_dump(exclude_none=True),
         "scores": record.test or (record.validation,), "retention": record.retention, "warnings": run.warnings,
         "loads": loads,
@@ -148,6 +152,16 @@ def _gains(run: Run, winner: Climbed, climbed: Sequence[Climbed]) -> tuple[Gain,
     found = [(one, metric.compare(one.tested, winner.tested, run.test.rows))
              for one in climbed if one is not winner and one.tested]
     return tuple(Gain(over=one.record.name, **gain.model_dump()) for one, gain in found)
+
+
+def _expected(run: Run, climbed: Sequence[Climbed], winner: Climbed) -> Score | None:
+    """What the winner will score on other rows, where it was chosen among several on enough rows to say."""
+    from scrimp.core.registry import build
+
+    judged = [one for one in climbed if one.judged]
+    if winner not in judged or len(judged) < 2 or len(winner.judged) < _LEAST_JUDGED:
+        return None
+    return build("metric", run.metric).expected([one.judged for one in judged], run.judged_rows, judged.index(winner))
 
 
 def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:

@@ -29,11 +29,13 @@ from scrimp.planning.protocol import Protocol, everything, held_out
 from scrimp.planning.rungs import (
     Base,
     FrozenRung,
+    JoinedRung,
     NearestRung,
     TunedRung,
     UntouchedRung,
     WordCountsRung,
     default_plan,
+    encoder_plan,
 )
 from scrimp.planning.rungs import Rung as Way
 from scrimp.planning.timing import Timing, few_rows, kept
@@ -128,9 +130,7 @@ class Run:
     def ladder(self) -> Outcome:
         """Every rung that the person did not leave out, the cheap ones first."""
         self._inspect()
-        plan = default_plan(self.train, causal=self.base.causal, seed=self.request.seed)
-        tuned = TunedRung(self.base, plan, ledger=self.ledger)
-        ways = [UntouchedRung(self.base), *self._controls(), tuned]
+        ways = [UntouchedRung(self.base), *self._on_the_side(), self._tuned_base()]
         wanted = self.request.rungs or tuple(way.name for way in ways)
         if unknown := set(wanted) - {way.name for way in ways}:
             raise OptionError(f"there is no rung '{min(unknown)}'; {nearest(min(unknown), [w.name for w in ways])}",
@@ -138,12 +138,13 @@ class Run:
         ways = [way for way in ways if way.name in wanted]
         self._others = len(ways) > 1
         protocol = self._timed(ways)
-        cheap_first = sorted(ways, key=lambda way: way.kind != "control")
+        cheap_first = sorted(ways, key=self.timing.rank)
         found = {way.name: self._climb(way, protocol) for way in cheap_first}
         climbed = [found[way.name] for way in ways]
         winner = self._choose(climbed)
-        return outcome(self, climbed, winner, f"best {self.metric} by {protocol.words}",
-                       outlook=self._outlook(ways[climbed.index(winner)], winner, protocol))
+        way = ways[climbed.index(winner)]
+        return outcome(self, climbed, winner, f"best {self.metric} by {protocol.words}", base=way.base,
+                       outlook=self._outlook(way, winner, protocol))
 
     def spelt_out(self, plan: TunePlan) -> Outcome:
         """The untouched model, and the one tuning that the person asked for."""
@@ -155,7 +156,8 @@ class Run:
         self._timed(ways, protocol)
         climbed = [self._climb(way, protocol) for way in ways]
         stopped = "; a fifth of the rows of its training said when to stop" if tuned.validates else ""
-        return outcome(self, climbed, climbed[-1], f"asked for by name; judged by {protocol.words}{stopped}")
+        return outcome(self, climbed, climbed[-1], f"asked for by name; judged by {protocol.words}{stopped}",
+                       base=self.base)
 
     def _timed(self, ways: Sequence[Way], protocol: Protocol | None = None) -> Protocol:
         """Measure how long things take; size the test by it, and choose the protocol unless there is one."""
@@ -165,6 +167,7 @@ class Run:
             if isinstance(way, TunedRung):
                 self.timing.measure(way)
         protocol = protocol or self.timing.protocol()
+        self.judged_rows = [self.train[i] for i in protocol.judged]
         self.timing.foresee(protocol)
         return protocol
 
@@ -178,12 +181,20 @@ class Run:
         self.warnings.append(f"the scores are of {most} of the {whole} test rows, as many as the budget "
                              "allows; `scrimp evaluate` measures on all")
 
-    def _controls(self) -> list[Way]:
+    def _tuned_base(self) -> TunedRung:
+        return TunedRung(self.base, default_plan(self.train, causal=self.base.causal, seed=self.request.seed),
+                         ledger=self.ledger)
+
+    def _on_the_side(self) -> list[Way]:
+        """What does without the base model: the controls of the layout, and for labels an encoder, frozen and tuned."""
+        from scrimp.signals.embeddings import MAX_TOKENS
+
         if self.train.layout is not Layout.LABEL:
             return [NearestRung()] if self.train.layout in (Layout.PROMPT, Layout.CHAT) else []
-        encoder = Base(_resolve(self.request.encoder), self.train, instruction=None)
-        return [WordCountsRung(self.request.seed),
-                FrozenRung(encoder, self.folder / "embeddings", self.request.seed)]
+        seed, cache = self.request.seed, self.folder / "embeddings"
+        encoder = Base(_resolve(self.request.encoder), self.train, instruction=None, max_tokens=MAX_TOKENS)
+        return [WordCountsRung(seed), FrozenRung(encoder, cache, seed), JoinedRung(encoder, cache, seed),
+                TunedRung(encoder, encoder_plan(self.train, seed=seed), ledger=self.ledger, name="tuned-encoder")]
 
     # --- one rung -------------------------------------------------------------------------------------------------
 
@@ -198,8 +209,8 @@ class Run:
         way.forget()
         self._check_disk(way)
         self.warnings += said["warnings"]
-        if way.kind == "untouched" and record.skipped is None:  # what will follow the training of the same model
-            self.timing.saw_untouched(said["after_s"], said["row_s"])
+        if way.kind == "untouched" and said.get("row_s"):
+            self.timing.saw_untouched(way, said["row_s"])
         self.parts[way.name] = record.bill
         self.ledger.write("rung", name=way.name, **record.bill.model_dump())
         return Climbed(record, said["judged"], said["tested"], said["probed"], folder)
@@ -235,26 +246,23 @@ class Run:
         made = Rung.parse(said.pop("record"), where=str(folder))
         said["judged"] = trainings.judged()
         said["warnings"] += trainings.warnings
-        judged_rows = [self.train[i] for i in protocol.judged] if said["judged"] else []
-        return made.model_copy(update={"validation": self._score(said["judged"], judged_rows)}), said
+        return made.model_copy(update={"validation": self._score(said["judged"], self.judged_rows)}), said
 
     def _shipped(self, trainings: Trainings, way: Way, protocol: Protocol, folder: Path,
                  part: Meter) -> dict[str, Any]:
         """Train what would be shipped, test and save it: its record, and what it said."""
         self.timing.require(way, protocol)
-        quantization = self._quantization(way, part)
-        with part.part() as whole:
-            predictor = trainings.shipped()
-            trained_s = whole.bill().wall_s
-            with part.part() as testing:
-                tested = self._tested(predictor, testing)
-            retention = self._retention(way, part)
-            predictor.save(folder / "model")
-            probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
+        quantization = self._before_training(way, part)
+        predictor = trainings.shipped()
+        with part.part() as testing:
+            tested = self._tested(predictor, testing)
+        retention = self._retention(way, part)
+        predictor.save(folder / "model")
+        probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
         record = self._record(way, part, test=_main_first(tested, self.metric), retention=retention,
                               quantization=quantization, ship_bytes=folder_bytes(folder / "model"))
         return {"record": record.model_dump(mode="json"), "tested": list(tested.predictions) if tested else [],
-                "probed": probed, "after_s": whole.bill().wall_s - trained_s, "warnings": [*way.warnings],
+                "probed": probed, "warnings": [*way.warnings],
                 "row_s": testing.bill().wall_s / len(tested.predictions) if tested else None}
 
     def _tested(self, predictor: Predictor, meter: Meter) -> Evaluation | None:
@@ -264,42 +272,40 @@ class Run:
 
     def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
         return Rung(name=way.name, title=way.title, kind=way.kind, bill=part.bill(), trainable=way.trainable,
-                    chosen=way.chosen, curve=way.curve, computed=way.computed,
-                    foreseen=self.timing.foreseen.get(way.name), **found)
+                    base=way.base.checkpoint.name if way.base is not None else "", chosen=way.chosen,
+                    curve=way.curve, computed=way.computed, foreseen=self.timing.foreseen.get(way.name), **found)
 
-    def _retention(self, way: Way, meter: Meter) -> Retention | None:
-        """What the model forgot: measured on the untouched rung, and again after tuning."""
+    def _before_training(self, way: Way, meter: Meter) -> Retention | None:
+        """Probe the model while it is untouched, and again in fewer bits where it is held in them: what that costs."""
         from scrimp.evaluation import retention
 
-        if way.kind == "control":
+        if not isinstance(way, TunedRung):
             return None
-        model = way.model if isinstance(way, TunedRung) else self.base.loaded.model
-        probe = retention.measure(self.base.loaded.with_model(model), meter=meter)
-        if way.kind == "untouched":
-            atomic_write(self._untouched, probe.model_dump_json())
-        if not self._untouched.exists():
-            return None
-        return retention.compare(retention.RetentionProbe.parse(json.loads(self._untouched.read_text())), probe)
-
-    @property
-    def _untouched(self) -> Path:
-        """Where the retention of the untouched model is kept."""
-        return self.folder / "retention.json"
-
-    def _quantization(self, way: Way, meter: Meter) -> Retention | None:
-        """What holding the base in fewer bits costs by itself: measured as what is forgotten is, before training."""
-        if not isinstance(way, TunedRung) or not way.quantized:
-            return None
-        if (found := self._retention(way, meter)) is not None:
+        kept(self._untouched(way), lambda: retention.measure(way.base.loaded, meter=meter).model_dump(mode="json"))
+        found = self._retention(way, meter) if way.quantized else None
+        if found is not None:
             self.ledger.write("quantized", name=way.name, **found.model_dump())
         return found
+
+    def _retention(self, way: Way, meter: Meter) -> Retention | None:
+        """What a tuned model forgot, against what it knew untouched."""
+        from scrimp.evaluation import retention
+
+        if not isinstance(way, TunedRung):
+            return None
+        before = retention.RetentionProbe.parse(json.loads(self._untouched(way).read_text()), where="retention")
+        return retention.compare(before, retention.measure(way.base.loaded.with_model(way.model), meter=meter))
+
+    def _untouched(self, way: TunedRung) -> Path:
+        """Where it is kept what the model knew that ``way`` tunes."""
+        return self.folder / f"retention-{way.base.checkpoint.fingerprint[:16]}.json"
 
     # --- what came of it ------------------------------------------------------------------------------------------
 
     def _score(self, predictions: Sequence[Prediction], rows: Sequence[Any]) -> Score | None:
         from scrimp.core.registry import build
 
-        return build("metric", self.metric).measure(predictions, rows) if rows else None
+        return build("metric", self.metric).measure(predictions, rows) if predictions else None
 
     def _outlook(self, way: Way, winner: Climbed, protocol: Protocol) -> Outlook | None:
         with self.meter.part() as part:

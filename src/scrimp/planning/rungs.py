@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from scrimp.tuning.curve import CurvePoint
     from scrimp.tuning.plan import TunePlan
 
-__all__ = ["Base", "FrozenRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung", "WordCountsRung", "default_plan"]
+__all__ = ["Base", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung", "WordCountsRung",
+           "default_plan", "encoder_plan"]
 
 _STOPPING_SHARE = 0.2  # of the rows of a training that validates
 
@@ -165,6 +166,21 @@ class FrozenRung(Rung):
                               cache=self._cache)
 
 
+class JoinedRung(FrozenRung):
+    """Frozen embeddings beside TF-IDF of words, under one linear head."""
+
+    name = "features-and-words"
+
+    @property
+    def title(self) -> str:
+        return f"Frozen {self.base.checkpoint.name} features and word counts + logistic regression"
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.serving.predictors import JoinedHead
+
+        return JoinedHead.fit(self.base.loaded, *_columns(train), meter=meter, seed=self._seed, cache=self._cache)
+
+
 class NearestRung(Rung):
     """The answer of the most similar training row: what looking up, without any tuning, is worth."""
 
@@ -204,17 +220,21 @@ class TunedRung(Rung):
         base: the model; its adapter is attached once and set back to its start before every fit.
         plan: the five choices of tuning. Where it validates, a part of the rows of each fit is not trained on: by its
             loss training stops early and the best weights are kept.
+        ledger: what training writes into.
+        name: of the rung; that of the plan's adapter, if nothing else is said.
     """
 
     kind = "adapted"
     base: Base
 
-    def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger) -> None:
+    def __init__(self, base: Base, plan: TunePlan, *, ledger: Ledger, name: str | None = None) -> None:
         self.base, self.plan, self._ledger = base, plan, ledger
-        self.name = plan.adapter.name
+        self.name = name or plan.adapter.name
 
     @property
     def title(self) -> str:
+        if self.plan.adapter.name == "full":
+            return f"Full tuning of {self.base.checkpoint.name}"
         held = "4-bit " if self.quantized else ""
         return f"{type(self.plan.adapter).__name__} on {held}{self.base.checkpoint.name}"
 
@@ -340,6 +360,7 @@ def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
 
 
 _ROW_VISITS = 384  # rows seen in training, in all: tens of rows are seen often, thousands twice
+_ENCODER_ROW_VISITS = 3000
 
 
 def default_plan(examples: Examples, *, causal: bool, seed: int) -> TunePlan:
@@ -353,3 +374,14 @@ def default_plan(examples: Examples, *, causal: bool, seed: int) -> TunePlan:
     if causal:
         return TunePlan.parse({**shared, "objective": "sft", "learning_rate": 5e-4}, where="the ladder's plan")
     return TunePlan.parse({**shared, "objective": "classify", "learning_rate": 1e-3}, where="the ladder's plan")
+
+
+def encoder_plan(examples: Examples, *, seed: int) -> TunePlan:
+    """The layers of an encoder under a linear head: cheap enough to see its rows more often than a language model."""
+    from scrimp.tuning.plan import TunePlan
+
+    epochs = min(16, max(3, round(_ENCODER_ROW_VISITS / len(examples))))
+    return TunePlan.parse({"adapter": "full", "embeddings": False, "optimizer": "adamw", "learning_rate": 1e-4,
+                           "schedule": "cosine", "objective": "classify", "batch_size": 16, "epochs": epochs,
+                           "seed": seed},
+                          where="the ladder's plan")

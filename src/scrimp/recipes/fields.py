@@ -155,9 +155,9 @@ class Settings(Based):
 
 
 class Controls(Options):
-    """What the frozen-features rung stands on."""
+    """What features are taken of."""
 
-    encoder: str = Field("minilm", description="The sentence encoder of the frozen-features rung of `fit`.")
+    encoder: str = Field("minilm", description="The sentence encoder whose features `fit` takes, and which it tunes.")
 
 
 class Rungs(Options):

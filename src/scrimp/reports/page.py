@@ -46,7 +46,7 @@ def render(outcome: Outcome) -> str:
     budget, other_limits = story.declared(outcome)
     return templates().get_template("page.html").render(
         outcome=outcome, data=outcome.data, winner=place.winner, place=place,
-        headline=story.headline(outcome), verdict=story.verdict(place),
+        headline=story.headline(outcome), verdict=story.verdict(place), expected=story.expected(outcome),
         plain=story.in_plain_words(place, untouched), forgotten=story.forgotten(place.winner),
         quantizations=list(filter(None, map(story.quantization, outcome.rungs))),
         limit=budget.time, other_limits=other_limits,

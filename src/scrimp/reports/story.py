@@ -11,8 +11,8 @@ from scrimp.evaluation.outcome import Outcome, Retention, Rung, Score
 from scrimp.reports import numbers
 from scrimp.reports.text import clip
 
-__all__ = ["ROLES", "Standing", "check", "cost", "declared", "forgotten", "headline", "in_plain_words", "outlook",
-           "quantization", "standing", "verdict", "worsened"]
+__all__ = ["ROLES", "Standing", "check", "cost", "declared", "expected", "forgotten", "headline", "in_plain_words",
+           "outlook", "quantization", "standing", "verdict", "worsened"]
 
 Basis = Literal["test", "validation"]
 ROLES = {"control": "the best control", "untouched": "the untouched model", "adapted": "the best adapted model"}
@@ -159,6 +159,17 @@ def in_plain_words(place: Standing, untouched: Rung | None) -> str | None:
 
 def _of_hundred(score: Score) -> str:
     return f"{100 * score.value:.0f}"
+
+
+def expected(outcome: Outcome) -> str | None:
+    """What the winner will score on other rows, where it was not measured on any, in a sentence."""
+    found = outcome.expected
+    if found is None or outcome.best.test:
+        return None
+    tried = sum(rung.validation is not None for rung in outcome.rungs)
+    return (f"On other rows expect {numbers.metric_name(found.metric)} of about "
+            f"{numbers.spoken(found, '95% interval ')}: the best of {tried} ways looks better on the rows that it was "
+            "chosen on than it is, and that is taken off.")
 
 
 def outlook(outcome: Outcome) -> str | None:

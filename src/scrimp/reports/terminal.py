@@ -42,6 +42,8 @@ def table(outcome: Outcome) -> RenderableType:
 
 def _notes(outcome: Outcome) -> Iterator[str]:
     yield "* chosen; brackets hold 95% intervals"
+    if told := story.expected(outcome):
+        yield told
     for measure in dict.fromkeys(rung.retention.measure for rung in outcome.rungs if rung.retention):
         yield f"retention: the change of {_shown(measure)}"
     yield from _foreseen(outcome)

@@ -24,7 +24,7 @@ from scrimp.serving.base import (
 from scrimp.serving.logistic import LinearHead, fit_linear_head
 from scrimp.signals.embeddings import MAX_TOKENS, embed_texts
 
-__all__ = ["FrozenHead", "LabelNames"]
+__all__ = ["FrozenHead", "LabelNames", "unit_embeddings"]
 
 _TEMPERATURE = 0.05  # of cosine similarities as log-odds
 
@@ -55,14 +55,14 @@ class FrozenHead(Predictor):
         Raises:
             DataError: with fewer than two labels.
         """
-        features = _normalised(embed_texts(loaded, texts, max_tokens=max_tokens, meter=meter, cache=cache))
+        features = unit_embeddings(loaded, texts, max_tokens=max_tokens, meter=meter, cache=cache)
         centre, spread = _standard(features)
         head = fit_linear_head((features - centre) / spread, labels, seed=seed)
         return cls(loaded, head, centre, spread, max_tokens=max_tokens, cache=cache)
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
-        features = _normalised(embed_texts(self._loaded, texts_of(rows), max_tokens=self._max_tokens, meter=meter,
-                                           cache=self._cache))
+        features = unit_embeddings(self._loaded, texts_of(rows), max_tokens=self._max_tokens, meter=meter,
+                                   cache=self._cache)
         return as_scores(self._head.log_odds((features - self._centre) / self._spread), self.labels)
 
     def write(self, folder: Path) -> Manifest:
@@ -96,7 +96,7 @@ class LabelNames(Predictor):
         self._loaded, self.labels, self._max_tokens = loaded, tuple(labels), max_tokens
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
-        names, texts = (_normalised(embed_texts(self._loaded, some, max_tokens=self._max_tokens, meter=meter))
+        names, texts = (unit_embeddings(self._loaded, some, max_tokens=self._max_tokens, meter=meter)
                         for some in (self.labels, texts_of(rows)))
         return as_scores(texts @ names.T / _TEMPERATURE, self.labels)
 
@@ -123,6 +123,8 @@ def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return features.mean(axis=0), np.where(spread > typical / 1000, spread, typical) * np.sqrt(features.shape[1])
 
 
-def _normalised(vectors: np.ndarray) -> np.ndarray:
-    """Each of length one."""
+def unit_embeddings(loaded: Loaded, texts: Sequence[str], *, max_tokens: int, meter: Meter | None,
+                    cache: Path | None = None) -> np.ndarray:
+    """`embed_texts`, each of length one."""
+    vectors = embed_texts(loaded, texts, max_tokens=max_tokens, meter=meter, cache=cache)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -27,7 +27,8 @@ from scrimp.serving.base import (
 )
 from scrimp.serving.logistic import LinearHead, fit_linear_head
 
-__all__ = ["NearestAnswer", "WordCounts"]
+__all__ = ["NearestAnswer", "WordCounts", "fitted_vectorizer", "read_vocabulary", "restored_vectorizer",
+           "write_vocabulary"]
 
 _VOCABULARY = "vocabulary.json"
 _ANSWERS = "answers.json"
@@ -55,8 +56,8 @@ class WordCounts(Predictor):
         Raises:
             DataError: with fewer than two labels, or if no text has a word.
         """
-        vectorizer = _vectorizer()
-        return cls(vectorizer, fit_linear_head(_fitted(vectorizer, texts), labels, seed=seed))
+        vectorizer, counts = fitted_vectorizer(texts)
+        return cls(vectorizer, fit_linear_head(counts, labels, seed=seed))
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
         if not rows:
@@ -64,16 +65,16 @@ class WordCounts(Predictor):
         return as_scores(self._head.log_odds(self._vectorizer.transform(texts_of(rows))), self.labels)
 
     def write(self, folder: Path) -> Manifest:
-        _write_vocabulary(folder, self._vectorizer)
+        write_vocabulary(folder, self._vectorizer)
         write_tensors(folder, idf=self._vectorizer.idf_, weight=self._head.weight, bias=self._head.bias)
         return Manifest(kind=self.kind, labels=self.labels, settings={"strength": self._head.strength})
 
     @classmethod
     def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> WordCounts:
-        words, labels = _read_vocabulary(folder), len(manifest.labels)
+        words, labels = read_vocabulary(folder), len(manifest.labels)
         found = read_tensors(folder, idf=(len(words),), weight=(labels, len(words)), bias=(labels,))
         strength = manifest.positive("strength")["strength"]
-        return cls(_restored(words, found["idf"]),
+        return cls(restored_vectorizer(words, found["idf"]),
                    LinearHead(manifest.labels, found["weight"], found["bias"], strength))
 
 
@@ -94,9 +95,7 @@ class NearestAnswer(Predictor):
             DataError: if no input has a word.
         """
         inputs = [input_text(row) for row in train.rows]
-        vectorizer = _vectorizer()
-        _fitted(vectorizer, inputs)
-        return cls(vectorizer, inputs, [wanted_text(row) for row in train.rows])
+        return cls(fitted_vectorizer(inputs)[0], inputs, [wanted_text(row) for row in train.rows])
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
         if not rows:
@@ -105,18 +104,18 @@ class NearestAnswer(Predictor):
         return [{"text": self._answers[int(at)]} for at in np.asarray(likeness.argmax(axis=1)).ravel()]
 
     def write(self, folder: Path) -> Manifest:
-        _write_vocabulary(folder, self._vectorizer)
+        write_vocabulary(folder, self._vectorizer)
         write_tensors(folder, idf=self._vectorizer.idf_)
         atomic_write(folder / _ANSWERS, json.dumps({"inputs": self._inputs, "answers": self._answers}))
         return Manifest(kind=self.kind)
 
     @classmethod
     def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> NearestAnswer:
-        words = _read_vocabulary(folder)
+        words = read_vocabulary(folder)
         inputs, answers = _texts(folder / _ANSWERS, "inputs"), _texts(folder / _ANSWERS, "answers")
         if len(inputs) != len(answers):
             raise ModelError(f"{len(inputs)} inputs have {len(answers)} answers", where=str(folder / _ANSWERS))
-        return cls(_restored(words, read_tensors(folder, idf=(len(words),))["idf"]), inputs, answers)
+        return cls(restored_vectorizer(words, read_tensors(folder, idf=(len(words),))["idf"]), inputs, answers)
 
 
 def _vectorizer(**known: Any) -> Any:
@@ -125,19 +124,31 @@ def _vectorizer(**known: Any) -> Any:
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORDS, max_features=50_000, **known)
 
 
-def _fitted(vectorizer: Any, texts: Sequence[str]) -> Any:
+def fitted_vectorizer(texts: Sequence[str]) -> tuple[Any, Any]:
+    """What weighs the words and word pairs of ``texts`` by TF-IDF, and their rows, sparse, of length one.
+
+    Raises:
+        DataError: if no text has a word.
+    """
+    vectorizer = _vectorizer()
     try:
-        return vectorizer.fit_transform(texts)
+        return vectorizer, vectorizer.fit_transform(texts)
     except ValueError:
         raise DataError("no text holds a word, so there is nothing to count") from None
 
 
-def _write_vocabulary(folder: Path, vectorizer: Any) -> None:
+def write_vocabulary(folder: Path, vectorizer: Any) -> None:
+    """Its words into a file of ``folder``; its idf weights are a tensor of the predictor."""
     places = vectorizer.vocabulary_
     atomic_write(folder / _VOCABULARY, json.dumps({"words": sorted(places, key=places.__getitem__)}))
 
 
-def _read_vocabulary(folder: Path) -> list[str]:
+def read_vocabulary(folder: Path) -> list[str]:
+    """The words that `write_vocabulary` wrote, in order.
+
+    Raises:
+        ModelError: if the file is missing or damaged, or a word occurs twice.
+    """
     words = _texts(folder / _VOCABULARY, "words")
     if len(set(words)) < len(words):
         raise ModelError("a word occurs twice", where=str(folder / _VOCABULARY))
@@ -151,7 +162,8 @@ def _texts(path: Path, key: str) -> list[str]:
     return found
 
 
-def _restored(words: list[str], idf: np.ndarray) -> Any:
+def restored_vectorizer(words: list[str], idf: np.ndarray) -> Any:
+    """What `fitted_vectorizer` made, of its words and their weights [W]."""
     vectorizer = _vectorizer(vocabulary={word: i for i, word in enumerate(words)})
     vectorizer.idf_ = idf.astype(np.float64)
     return vectorizer

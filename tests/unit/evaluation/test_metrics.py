@@ -167,3 +167,30 @@ def test_a_pair_counts_where_the_chosen_answer_is_more_probable():
     pairs = examples([{"prompt": "a", "chosen": "b", "rejected": "c"}] * 3, Layout.PREFERENCE)
     (found,) = score(said, pairs)
     assert (found.metric, found.value, found.n) == ("preference-accuracy", 1 / 3, 3)
+
+
+def test_the_best_of_several_is_expected_to_do_as_it_will():
+    """Six ways that hardly differ, judged on forty rows: the best of them looks better than it is, by chance."""
+    chance, metric, rows = np.random.default_rng(0), build("metric", "accuracy"), [{"label": "a"}] * 40
+    apparent, expected, held = [], [], 0
+    for _ in range(200):
+        true = chance.uniform(0.6, 0.7, size=6)
+        ways = [[{"label": "a" if right else "b"} for right in chance.random(40) < share] for share in true]
+        scores = [metric.measure(way, rows).value for way in ways]
+        winner = int(np.argmax(scores))
+        found = metric.expected(ways, rows, winner)
+        apparent.append(scores[winner] - true[winner])
+        expected.append(found.value - true[winner])
+        held += found.low <= true[winner] <= found.high
+        assert 0 <= found.low <= found.value <= found.high <= 1
+    assert np.mean(apparent) > 0.05
+    assert abs(np.mean(expected)) < 0.02
+    assert 180 <= held <= 198
+
+
+def test_a_way_without_rivals_is_expected_to_do_as_it_did():
+    metric, rows = build("metric", "accuracy"), [{"label": "a"}] * 50
+    way = [{"label": "a"}] * 30 + [{"label": "b"}] * 20
+    here, there = metric.measure(way, rows), metric.expected([way], rows, 0)
+    assert there.value == pytest.approx(here.value, abs=0.01)
+    assert there.high - there.low == pytest.approx(here.high - here.low)

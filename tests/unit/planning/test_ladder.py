@@ -1,4 +1,5 @@
 import gc
+import json
 import os
 import signal
 import time
@@ -22,6 +23,7 @@ from scrimp.reports import terminal
 from scrimp.serving import predictors, scoring
 from scrimp.tuning import trainer
 
+EVERY = ["untouched", "word-counts", "frozen-features", "features-and-words", "tuned-encoder", "lora"]
 SAID = {"positive": "I loved it", "negative": "I hated it"}
 
 
@@ -65,36 +67,40 @@ def whole(fit, tmp_path_factory):
 
 def test_every_rung_is_tried_judged_and_billed(whole):
     _, outcome = whole
-    assert [rung.name for rung in outcome.rungs] == ["untouched", "word-counts", "frozen-features", "lora"]
-    assert [rung.computed[:17] for rung in outcome.rungs] == ["", "", "", "on the fast path,"]
+    assert [rung.name for rung in outcome.rungs] == EVERY
+    assert [rung.computed[:17] for rung in outcome.rungs[:4]] == [""] * 4
+    assert outcome.rungs[-1].computed.startswith("on the fast path,")
     for rung in outcome.rungs:
         assert rung.skipped is None
         assert (rung.validation.n, rung.test[0].n, rung.test[0].metric) == (30, 16, "accuracy")
         assert rung.bill.wall_s > 0
         assert rung.ship_bytes > 0
     assert outcome.best.validation.value == max(rung.validation.value for rung in outcome.rungs)
+    assert outcome.expected.n == 30 and outcome.expected.value <= outcome.best.validation.value
     assert sum(map(sum, outcome.confusion)) == 16
-    lora = outcome.rungs[-1]
-    assert lora.bill.tokens_backward > 0
-    assert lora.trainable > 0
-    assert lora.retention.before != lora.retention.after
+    for tuned in outcome.rungs[-2:]:
+        assert tuned.bill.tokens_backward > 0
+        assert tuned.trainable > 0
+        assert tuned.retention.before != tuned.retention.after
+    assert [tuned.retention.higher_is_better for tuned in outcome.rungs[-2:]] == [True, False]  # an encoder, and an LM
     assert {gain.over for gain in outcome.gains} == {rung.name for rung in outcome.rungs} - {outcome.winner}
     assert outcome.bill.wall_s <= 600
 
 
 def test_cost_is_foreseen_and_told_beside_what_was_spent(whole):
     folder, outcome = whole
-    untouched, words, frozen, lora = outcome.rungs
-    assert words.foreseen is frozen.foreseen is untouched.foreseen.peak_memory is None
-    assert 0.2 < lora.foreseen.peak_memory / lora.bill.peak_memory < 5
-    assert outcome.foreseen.peak_memory == lora.foreseen.peak_memory
-    assert untouched.foreseen.wall_s + lora.foreseen.wall_s < outcome.foreseen.wall_s <= 600
+    untouched, words, frozen, joined, encoder, lora = outcome.rungs
+    assert words.foreseen is frozen.foreseen is joined.foreseen is untouched.foreseen.peak_memory is None
+    for tuned in (encoder, lora):
+        assert 0.2 < tuned.foreseen.peak_memory / tuned.bill.peak_memory < 5
+    assert outcome.foreseen.peak_memory == max(tuned.foreseen.peak_memory for tuned in (encoder, lora))
+    assert sum(way.foreseen.wall_s for way in (untouched, encoder, lora)) < outcome.foreseen.wall_s <= 600
     assert "foreseen for lora" in capture(terminal.table(outcome))
     assert "What each way was foreseen to cost" in (folder / "run" / "report.html").read_text()
 
 
 def test_a_slow_beginning_is_corrected_by_what_the_untouched_model_takes(fit, monkeypatch):
-    monkeypatch.setattr(timing.Timing, "_timed_row", lambda self: 0.5)
+    monkeypatch.setattr(timing.Timing, "_timed_row", lambda *_: 0.5)
     outcome = fit(labelled(20), test=labelled(12, 100), rungs="untouched,lora", budget="60s")
     assert outcome.rungs[-1].foreseen is None  # as it seemed at first, there would be no time for it
     assert outcome.rungs[-1].skipped is None
@@ -283,8 +289,18 @@ def test_documents_are_judged_by_perplexity(fit):
 
 def test_an_encoder_is_tuned_under_a_head(fit, encoder_folder):
     outcome = fit(labelled(30), test=labelled(10, 100), model=str(encoder_folder))
-    assert [rung.name for rung in outcome.rungs] == ["untouched", "word-counts", "frozen-features", "lora"]
+    assert [rung.name for rung in outcome.rungs] == EVERY
     assert outcome.rungs[-1].retention.higher_is_better
+
+
+def test_the_recipe_of_a_tuned_encoder_tunes_it_again(fit, encoder_folder, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(map(json.dumps, labelled(20))))
+    first = fit(str(rows), into=tmp_path, rungs="tuned-encoder")
+    assert (first.winner, first.best.base) == ("tuned-encoder", str(encoder_folder))
+    assert "base_model" in (tmp_path / "run" / "model" / "README.md").read_text()
+    (again,) = scrimp.run(tmp_path / "run" / "recipe.yaml", out=tmp_path / "again", workspace=tmp_path / "space")
+    assert again.best.base == str(encoder_folder) and again.best.chosen == first.best.chosen
 
 
 @pytest.fixture

@@ -121,3 +121,13 @@ def test_what_four_bits_cost_is_one_sentence_with_its_interval() -> None:
     assert story.quantization(rung("lora", "adapted", 0.7)) is None
     said = " ".join(line.strip() for line in printed(with_rungs(lora, winner="lora")))
     assert "lora: The base in four bits, before training" in said and "+0.089" in said
+
+
+def test_without_test_rows_it_is_said_what_to_expect() -> None:
+    judged = sample.accuracy(0.8, 40)
+    ways = [Rung(name=name, title=name, kind="control", validation=judged) for name in "ab"]
+    outcome = with_rungs(*ways, winner="a").model_copy(update={"expected": sample.accuracy(0.74, 40)})
+    assert "expect accuracy of about 74.0% (95% interval" in (story.expected(outcome) or "")
+    assert "the best of 2 ways" in " ".join(line.strip() for line in printed(outcome))
+    tested = outcome.model_copy(update={"rungs": (rung("a", "control", 0.7), ways[1])})
+    assert story.expected(tested) is None

@@ -21,6 +21,7 @@ from scrimp.serving.predictors import (
     KINDS,
     FrozenHead,
     Generator,
+    JoinedHead,
     LabelNames,
     LabelScorer,
     NearestAnswer,
@@ -72,6 +73,8 @@ def make(kind, causal_folder, encoder_folder):
         "pooled-head, full": lambda: PooledHead(encoder.with_model(stirred(Full().attach(headed()))), pooled),
         "frozen-head": lambda: FrozenHead.fit(encoder, TEXTS, LABELS),
         "frozen-head, causal": lambda: FrozenHead.fit(causal, TEXTS, LABELS, max_tokens=8),
+        "joined-head": lambda: JoinedHead.fit(encoder, TEXTS, LABELS),
+        "joined-head, causal": lambda: JoinedHead.fit(causal, TEXTS, LABELS, max_tokens=8),
         "label-names": lambda: LabelNames(encoder, LABELLED.labels),
         "word-counts": lambda: WordCounts.fit(TEXTS, LABELS),
         "nearest-answer": lambda: NearestAnswer.fit(PROMPTED),
@@ -79,7 +82,8 @@ def make(kind, causal_folder, encoder_folder):
 
 
 EVERY = ["label-scorer", "label-scorer, tuned", "label-scorer, full", "generator", "generator, tuned", "pooled-head",
-         "pooled-head, full", "frozen-head", "frozen-head, causal", "label-names", "word-counts", "nearest-answer"]
+         "pooled-head, full", "frozen-head", "frozen-head, causal", "joined-head", "joined-head, causal",
+         "label-names", "word-counts", "nearest-answer"]
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -121,7 +125,7 @@ def test_every_kind_is_tried():
     assert {name.split(",")[0] for name in EVERY} == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", ["frozen-head", "word-counts"])
+@pytest.mark.parametrize("kind", ["frozen-head", "joined-head", "word-counts"])
 def test_heads_learn_what_the_labels_say_and_not_what_they_do_not(kind, causal_folder, encoder_folder):
     learned = make(kind, causal_folder, encoder_folder).predict([{"text": GOOD}, {"text": BAD}])
     assert [p["label"] for p in learned] == ["positive", "negative"]

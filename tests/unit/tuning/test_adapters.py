@@ -33,6 +33,13 @@ def test_what_moves_in_a_pooled_classifier(pooled, name, encoder_moves):
     assert not [n for n in moving if "pooler" in n]
 
 
+def test_full_tuning_may_leave_the_vectors_of_tokens_alone(pooled):
+    moving = trainable(build("adapter", "full", {"embeddings": False}).attach(pooled))
+    held = {name for name, _ in pooled.named_parameters() if name not in moving and "pooler" not in name}
+    assert held and all("embeddings" in name and name.endswith("weight") for name in held)
+    assert "head.weight" in moving and any("LayerNorm" in name for name in moving)
+
+
 def test_lora_starts_as_the_untouched_model(causal):
     ids = torch.arange(10)[None]
     causal.eval()
