@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO := demo-out
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check lint bench bench-quick bench-selection catalogue docs clean help
+.PHONY: demo test check lint bench bench-low-data bench-quick bench-selection catalogue docs clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ bench: $(VENV)/installed-bench  ## training beside TRL and a plain PEFT loop, al
 
 bench-selection: $(VENV)/installed  ## quality over total cost, selection included: under an hour on one core
 	$(BIN)/python -W ignore -m benchmarks.selection.curves
+
+bench-low-data: $(VENV)/installed  ## few rows and two minutes, beside the peers that SCRIMP_PEERS names: a day
+	$(BIN)/python -W ignore -m benchmarks.low_data
 
 bench-quick: $(VENV)/installed-bench  ## the same on two workloads, in a few minutes: one JSON object
 	@$(BIN)/python -W ignore -m benchmarks.training --quick

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 
+from benchmarks.plots import DIM, STYLE, Line, band, line, sheet
 from benchmarks.selection.curves_arms import ARMS, CHANCE
 from benchmarks.selection.curves_told import Curve
 from scrimp.evaluation.statistics import t_interval
@@ -17,10 +18,7 @@ __all__ = ["drawing"]
 
 _ACROSS, _WIDE, _HIGH = 4, 214, 150            # panels in a row; of a panel, in pixels
 _LEFT, _TOP, _GAP, _BELOW = 54, 34, 16, 24     # around panels
-_INK, _DIM, _OWN, _CHANCE, _BEST = "#1f2328", "#d8dee4", "#0a5fb4", "#6e7781", "#1a7f37"
-_STYLE = {"font_family": "system-ui, sans-serif", "font_size": 11, "fill": _INK}
-
-Line = list[tuple[float, float]]
+_OWN, _CHANCE, _BEST = "#0a5fb4", "#6e7781", "#1a7f37"
 
 
 def drawing(found: Mapping[str, Curve], *, title: str, measure: str, better: str) -> str:
@@ -34,10 +32,7 @@ def drawing(found: Mapping[str, Curve], *, title: str, measure: str, better: str
     high = _TOP + down * (_HIGH + _TOP + _BELOW) + 24
     panels = [_panel(found, name, level, span, sign, number) for number, name in enumerate(arms)]
     said = f"{measure}, up is better; over operations in all, those of selecting included"
-    return str(element("svg", element("title", title), element("rect", width=wide, height=high, fill="#ffffff"),
-                       *panels, element("text", said, x=_LEFT, y=high - 8, **_STYLE),
-                       xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {wide} {high}", width=wide, height=high,
-                       role="img")) + "\n"
+    return sheet(title, wide, high, *panels, element("text", said, x=_LEFT, y=high - 8, **STYLE))
 
 
 def _level(found: Mapping[str, Curve], sign: int) -> Scale:
@@ -59,12 +54,12 @@ def _panel(found: Mapping[str, Curve], name: str, level: Scale, span: tuple[floa
     chance = [found[one] for one in CHANCE if one in found]
     inside = element(
         "svg", *(_curve(one, one.total(), level, span, sign, _CHANCE) for one in chance),
-        _line(_points(found["oracle"], found["oracle"].total(), level, span, sign), _BEST, dashes="2 3"),
-        *([_line(_points(own, own.training, level, span, sign), _OWN, dashes="5 3")] if own.selecting.any() else []),
+        line(_points(found["oracle"], found["oracle"].total(), level, span, sign), _BEST, dashes="2 3"),
+        *([line(_points(own, own.training, level, span, sign), _OWN, dashes="5 3")] if own.selecting.any() else []),
         _curve(own, own.total(), level, span, sign, _OWN), width=_WIDE, height=_HIGH)
     told = element("text", name, element("tspan", f"  {ARMS[name].what}", fill=_CHANCE, font_weight="normal"),
-                   x=0, y=-8, font_weight="bold", **_STYLE)
-    frame = element("rect", width=_WIDE, height=_HIGH, fill="none", stroke=_DIM)
+                   x=0, y=-8, font_weight="bold", **STYLE)
+    frame = element("rect", width=_WIDE, height=_HIGH, fill="none", stroke=DIM)
     return element("g", _grid(level, span, sign, numbers=column == 0), frame, inside, told,
                    transform=f"translate({_LEFT + column * (_WIDE + _GAP)},{_TOP + row * (_HIGH + _TOP + _BELOW)})")
 
@@ -73,17 +68,17 @@ def _grid(level: Scale, span: tuple[float, float], sign: int, *, numbers: bool) 
     parts = []
     for tick in level.ticks:
         y = round(_HIGH * (1 - _at(level, sign, sign * tick)), 1)
-        parts.append(element("line", x1=0, x2=_WIDE, y1=y, y2=y, stroke=_DIM))
+        parts.append(element("line", x1=0, x2=_WIDE, y1=y, y2=y, stroke=DIM))
         if numbers:
-            parts.append(element("text", level.text(tick), x=-6, y=y + 4, text_anchor="end", **_STYLE))
+            parts.append(element("text", level.text(tick), x=-6, y=y + 4, text_anchor="end", **STYLE))
     for power in range(math.floor(span[0]), math.ceil(span[1]) + 1):
         for factor in (1, 2, 5):
             at = (power + math.log10(factor) - span[0]) / (span[1] - span[0])
             if 0 <= at <= 1:
                 x = round(_WIDE * at, 1)
-                parts.append(element("line", x1=x, x2=x, y1=0, y2=_HIGH, stroke=_DIM))
+                parts.append(element("line", x1=x, x2=x, y1=0, y2=_HIGH, stroke=DIM))
                 parts.append(element("text", f"{factor}e{power}", x=x, y=_HIGH + 14, text_anchor="middle",
-                                     **{**_STYLE, "font_size": 9}))
+                                     **{**STYLE, "font_size": 9}))
     return element("g", *parts)
 
 
@@ -92,9 +87,8 @@ def _curve(one: Curve, cost: np.ndarray, level: Scale, span: tuple[float, float]
     ends = np.array([t_interval(values.tolist()) for values in one.quality.T])
     across = [x for x, _ in _points(one, cost, level, span, sign)]
     low, high = ([_HIGH * (1 - _at(level, sign, value)) for value in ends[:, side]] for side in (0, 1))
-    band = [*zip(across, low, strict=True), *reversed([*zip(across, high, strict=True)])]
-    return element("g", element("polygon", points=_text(band), fill=colour, fill_opacity="0.16"),
-                   _line(_points(one, cost, level, span, sign), colour))
+    return element("g", band(across, low, high, colour),
+                   line(_points(one, cost, level, span, sign), colour))
 
 
 def _points(one: Curve, cost: np.ndarray, level: Scale, span: tuple[float, float], sign: int) -> Line:
@@ -107,14 +101,3 @@ def _points(one: Curve, cost: np.ndarray, level: Scale, span: tuple[float, float
 def _at(level: Scale, sign: int, quality: float) -> float:
     """How high on a panel a quality stands; a loss, of which less is better, hangs from the top."""
     return level.at(sign * quality) if sign > 0 else 1 - level.at(sign * quality)
-
-
-def _line(points: Line, colour: str, dashes: str = "none") -> Markup:
-    return element("g", element("polyline", points=_text(points), fill="none", stroke=colour, stroke_width=1.6,
-                                stroke_dasharray=dashes),
-                   *(element("circle", cx=round(x, 1), cy=round(y, 1), r=2, fill=colour)
-                     for x, y in points if dashes == "none"))
-
-
-def _text(points: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

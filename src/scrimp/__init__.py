@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scrimp.evaluation.outcome import Outcome
     from scrimp.verbs.functions import (
         clean,
+        compare,
         decontaminate,
         deduplicate,
         evaluate,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         sample,
         schema,
         select,
+        serve,
         tune,
     )
 
@@ -44,8 +46,9 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
               "ScrimpError": "scrimp.core.errors"}
 
 __all__ = [
-    "Budget", "Outcome", "ScrimpError", "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export",
-    "fit", "inspect", "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "tune",
+    "Budget", "Outcome", "ScrimpError", "clean", "compare", "decontaminate", "deduplicate", "evaluate", "evidence",
+    "export", "fit", "inspect", "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select",
+    "serve", "tune",
 ]
 
 

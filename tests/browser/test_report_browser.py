@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-from unit.reports import sample, selected
+from unit.reports import compared, sample, selected
 
-from scrimp.reports import page, selection
+from scrimp.reports import comparison, page, selection
 
-PAGES = (*sample.ALL, *selected.ALL)
+PAGES = (*sample.ALL, *selected.ALL, *compared.ALL)
 
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
           "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")
@@ -79,6 +79,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         page.write(make(), folder / f"{name}.html")
     for name, choose in selected.ALL.items():
         selection.write(choose(), folder / f"{name}.html")
+    for name, compare in compared.ALL.items():
+        comparison.write(compare(), folder / f"{name}.html")
     return {name: (folder / f"{name}.html").as_uri() for name in PAGES}
 
 

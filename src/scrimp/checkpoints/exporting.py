@@ -28,8 +28,9 @@ from scrimp.core.errors import GuardError, ModelError, WorkspaceError
 from scrimp.core.progress import warn
 from scrimp.core.workspace import atomic_write
 
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "check_export", "check_parity", "is_adapted", "load_adapter",
-           "load_export", "logits_of", "merge", "save_adapter", "save_merged", "unquantized", "verify_adapter_folder"]
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "adapted_shapes", "check_export", "check_parity", "is_adapted",
+           "load_adapter", "load_export", "logits_of", "merge", "save_adapter", "save_merged", "unquantized",
+           "verify_adapter_folder"]
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -192,15 +193,26 @@ def _check_scales(told: dict[str, Any], where: str) -> None:
 
 def _expected_tensors(folder: Path, model: nn.Module | Any) -> dict[str, tuple[int, ...]]:
     """Names and shapes that PEFT would save for these settings on this model, found without allocating any."""
-    from peft import get_peft_model, get_peft_model_state_dict
+    from peft import get_peft_model_state_dict
+
+    with quiet(), refusing("these settings make no adapter on this model", folder / ADAPTER_CONFIG):
+        state = get_peft_model_state_dict(adapted_shapes(folder, model), save_embedding_layers=False)
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def adapted_shapes(folder: Path, model: nn.Module | Any) -> Any:
+    """What PEFT makes of ``model`` by the settings in ``folder``, on the meta device: all modules, no numbers.
+
+    Raises:
+        ModelError: settings that make no adapter on this model.
+    """
+    from peft import get_peft_model
 
     with quiet(), refusing("these settings make no adapter on this model", folder / ADAPTER_CONFIG):
         config = _settings(folder, model)
         config.init_lora_weights = False
         with torch.device("meta"):
-            adapted = get_peft_model(_shapes_only(model), config, low_cpu_mem_usage=True)
-        state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    return {name: tuple(value.shape) for name, value in state.items()}
+            return get_peft_model(_shapes_only(model), config, low_cpu_mem_usage=True)
 
 
 def _settings(folder: Path, model: nn.Module | Any) -> Any:

@@ -18,10 +18,12 @@ from scrimp.core.progress import say
 from scrimp.evaluation.outcome import Outcome, Score
 from scrimp.evidence.catalogue import Row
 from scrimp.evidence.results import Standing
+from scrimp.planning.comparison import Comparison
 from scrimp.planning.ways import Estimate
 from scrimp.verbs import (
     Clean,
     Cleaning,
+    Compare,
     Decontaminate,
     Deduplicate,
     Evaluate,
@@ -43,6 +45,8 @@ from scrimp.verbs import (
     Schema,
     Select,
     Selected,
+    Serve,
+    ServedUntil,
     Sifted,
     Tune,
     Verb,
@@ -184,6 +188,21 @@ def _interval(found: Estimate) -> str:
     return f"{numbers.duration(found.low)} to {numbers.duration(found.high)}"
 
 
+def _compared(request: Compare, found: Comparison) -> None:
+    from scrimp.reports import comparison, numbers
+
+    table = Table("arm", numbers.metric_name(found.metric), "retention", "time", "memory", "to ship", "seeds", box=None,
+                  pad_edge=False)
+    for row in comparison.rows(found):
+        cells = (row.quality, row.retention, row.time, row.memory, row.bytes)
+        table.add_row(escape(row.arm.name), *(cell or "-" for cell in cells), str(len(row.arm.trials)))
+    _draw(table)
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    print(found.advice)
+    print(f"all of it took {numbers.duration(found.bill.wall_s)}; the page: {request.out / 'report.html'}")
+
+
 def _sifted(request: Deduplicate | Decontaminate, found: Sifted) -> None:
     for one in found.left_out[:_LEFT_OUT_SHOWN]:
         print(f"{one.source} is {'' if one.exact else 'nearly '}{one.like}")
@@ -196,6 +215,10 @@ def _sifted(request: Deduplicate | Decontaminate, found: Sifted) -> None:
 
 def _exported(request: Export, folder: Any) -> None:
     print(f"{request.form} in {folder}")
+
+
+def _served(request: Serve, found: ServedUntil) -> None:
+    print(f"stopped serving {', '.join(found.models)} at {found.url}")
 
 
 def _merged(request: Merge, folder: Any) -> None:
@@ -295,4 +318,5 @@ _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
     Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Select: _selected,
     Mix: _mixed, Plan: _planned, Deduplicate: _sifted, Decontaminate: _sifted, Evidence: _tried, Clean: _cleaned,
+    Compare: _compared, Serve: _served,
 }

@@ -59,6 +59,11 @@ class Bill(Options):
         sums = {name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
         return Bill(**{**sums, "peak_memory": max(self.peak_memory, other.peak_memory)})
 
+    def less(self, part: Bill, *, peak: int) -> Bill:
+        """Without a part of it, and with the memory that the rest had at its highest."""
+        rest = {name: max(getattr(self, name) - getattr(part, name), 0) for name in type(self).model_fields}
+        return Bill(**{**rest, "peak_memory": peak})
+
 
 def resident_bytes() -> int:
     """Resident memory of this process now, in bytes."""

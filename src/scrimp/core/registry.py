@@ -53,6 +53,9 @@ FAMILIES: dict[str, str] = {
     "metric": "scrimp.evaluation.metrics",
     "decoding": "scrimp.serving.decoding",
     "curve": "scrimp.planning.curves",
+    "allocation": "scrimp.planning.allocation",
+    "ranking": "scrimp.planning.ranking",
+    "search": "scrimp.planning.search",
 }
 
 #: family -> modules of rooms further up that add methods to it

@@ -176,7 +176,7 @@ class Workspace:
         ``make`` may find in the partial folder what an earlier, killed attempt left there, and continue.
         A second process that asks for the same step waits for the first.
         """
-        address = f"{kind}-{fingerprint({'kind': kind, 'inputs': inputs})[:20]}"
+        address = self._address(kind, inputs)
         done, partial = self.root / address, self.root / f"{address}.partial"
         with self.alone(address):
             if not (done / _MARK).exists():
@@ -188,6 +188,14 @@ class Workspace:
             with contextlib.suppress(OSError):
                 os.utime(done)
         return done
+
+    def finished(self, kind: str, inputs: Any) -> bool:
+        """Whether the step described by ``inputs`` need not be made."""
+        return (self.root / self._address(kind, inputs) / _MARK).exists()
+
+    @staticmethod
+    def _address(kind: str, inputs: Any) -> str:
+        return f"{kind}-{fingerprint({'kind': kind, 'inputs': inputs})[:20]}"
 
     @staticmethod
     def _mkdir(folder: Path) -> None:

@@ -10,9 +10,9 @@ from scrimp.examples import leakage, splits
 from scrimp.examples.formats import read
 from scrimp.examples.records import Examples, Layout
 
-__all__ = ["Material", "gather"]
+__all__ = ["ENOUGH_TO_HOLD_OUT", "Material", "gather"]
 
-_ENOUGH_TO_HOLD_OUT = 200
+ENOUGH_TO_HOLD_OUT = 200  #: rows; of fewer, none are taken for a test
 _TEST_SHARE = 0.2
 _MOST_TEST_ROWS = 2000
 
@@ -55,7 +55,7 @@ def gather(request: Any, *, keep_found: bool = False) -> Material:
         test = read(request.test, layout=train.layout, **shape)
         origin = "the given test rows"
         warnings += test.notes
-    elif len(train) >= _ENOUGH_TO_HOLD_OUT:
+    elif len(train) >= ENOUGH_TO_HOLD_OUT:
         share = min(_TEST_SHARE, _MOST_TEST_ROWS / len(train))
         train, test = splits.split(train, share, seed=request.seed)
         origin = f"{len(test)} rows of the data, held out before anything else"

@@ -10,7 +10,7 @@ from typing import Any
 
 from scrimp.recipes.schema import Recipe
 
-__all__ = ["Call", "calls"]
+__all__ = ["Call", "calls", "placed_model", "placed_source"]
 
 _LEFT = {"select": "selected", "mix": "mixed"}  # verb -> what its rows are called
 _READING = {"seed", "layout", "columns", "on_bad_row"}
@@ -35,9 +35,9 @@ def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
     options = {**given, **data, "data": data["train"]}
     del options["train"]
     for name in options.keys() & {"data", "test"}:
-        options[name] = _source(options[name], folder)
+        options[name] = placed_source(options[name], folder)
     for name in options.keys() & {"model", "encoder"}:
-        options[name] = _model(options[name], folder)
+        options[name] = placed_model(options[name], folder)
     options |= {"method": recipe.options} if recipe.verb == "tune" else recipe.options
     several = len(recipe.seeds) > 1
     made = [Call(recipe.verb, {**options, "seed": seed, "out": str(out / f"seed-{seed}" if several else out)})
@@ -45,7 +45,7 @@ def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
     before = [Call(step.verb, step.options) for step in recipe.preparing]
     for call in before:
         if call.options.get("target") is not None:
-            call.options["target"] = _source(call.options["target"], folder)
+            call.options["target"] = placed_source(call.options["target"], folder)
     return [call for learn in made for call in _prepared(learn, before)]
 
 
@@ -62,16 +62,16 @@ def _prepared(learn: Call, before: Sequence[Call]) -> Iterator[Call]:
     yield Call(learn.verb, {**rest, "data": data})
 
 
-def _source(source: Any, folder: Path) -> Any:
+def placed_source(source: Any, folder: Path) -> Any:
     """A path as seen from the recipe, of each domain where there are several; rows and ``hub:name`` as they are."""
     if isinstance(source, dict):
-        return {name: _source(one, folder) for name, one in source.items()}
+        return {name: placed_source(one, folder) for name, one in source.items()}
     if not isinstance(source, str) or source.startswith("hub:"):
         return source
     return os.path.normpath(folder / Path(source).expanduser())
 
 
-def _model(name: str, folder: Path) -> str:
+def placed_model(name: str, folder: Path) -> str:
     """A model beside the recipe by its path; a hub id or an asset's name as it is."""
     beside = os.path.normpath(folder / Path(name).expanduser())
     return beside if os.path.exists(beside) else name

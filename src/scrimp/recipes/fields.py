@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from scrimp.examples.records import Layout
 
 __all__ = [
     "Based", "Controls", "Domains", "Keep", "Limit", "Mixing", "Names", "OrText", "Own", "Pairs", "Reading", "Rungs",
-    "Seed", "Selecting", "Settings", "Shape", "Source", "Strictness", "count_of", "pairs",
+    "Seed", "Selecting", "Settings", "Shape", "Source", "Strictness", "count_of", "pairs", "seed_list",
 ]
 
 
@@ -35,6 +36,17 @@ def pairs(value: Any) -> Any:
     if not all(equals and key.strip() for key, equals, _ in parts):
         raise ValueError(f"'{value}' is no list of pairs; write key=value,key=value")
     return {key.strip(): text.strip() for key, _, text in parts}
+
+
+def seed_list(given: Any) -> tuple[int, ...]:
+    """``0-4`` or ``3,7,9`` as numbers."""
+    if isinstance(given, list | tuple):
+        return tuple(given)
+    if found := re.fullmatch(r"(\d+)-(\d+)", str(given).strip()):
+        return tuple(range(int(found[1]), int(found[2]) + 1))
+    if re.fullmatch(r"\d+(,\d+)*", str(given).strip()):
+        return tuple(int(part) for part in str(given).split(","))
+    raise ValueError("seeds are written 0-4 or 3,7,9")
 
 
 def _limit(value: Any) -> Any:

@@ -69,6 +69,9 @@ class Recipe(Settings, Controls):
         None, description="What each seed's run may spend: 10m, or time, memory, tokens, disk.")
     steps: tuple[Step, ...] = Field((Step.parse({"fit": None}),), min_length=1, max_length=3,
                                     description="What is done: one of fit and tune, and select and mix before it.")
+    search: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field({}, description=(
+        "Options of the tune step, each with values that `scrimp compare` tries; `scrimp run` takes the step as it "
+        "stands."))
     evaluate: tuple[Literal["task", "retention"], ...] = Field(
         ("task", "retention"), description="What is measured: the task and, always beside it, what is retained.")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=100, description="One run for each.")
@@ -100,6 +103,12 @@ class Recipe(Settings, Controls):
     def _of_one_source(self) -> Self:
         if isinstance(self.data.train, dict) and self.steps[0].verb != "mix":
             raise ValueError("data.train has several domains, and no mix step is the first")
+        return self
+
+    @model_validator(mode="after")
+    def _searched(self) -> Self:
+        if self.search and self.verb != "tune":
+            raise ValueError("`search` names options of a tune step, and there is none")
         return self
 
     @property

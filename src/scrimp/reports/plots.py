@@ -10,10 +10,10 @@ import numpy as np
 from markupsafe import Markup
 
 from scrimp.reports import numbers
-from scrimp.reports.charts import Cell, Chart, Scale, drawing, element, guide, levels, percent_of
+from scrimp.reports.charts import Cell, Chart, Kind, Scale, drawing, element, guide, levels, percent_of, symbol
 from scrimp.reports.text import clip
 
-__all__ = ["Place", "histogram", "scatter", "shares_within", "spot"]
+__all__ = ["Place", "Way", "front", "histogram", "scatter", "shares_within", "spot"]
 
 _HEIGHT, _TALL = 190, 420
 _TICKS = 24  # pixels below a chart for its numbers
@@ -115,3 +115,45 @@ def spot(kept: bool, *inside: Markup) -> Markup:
     if kept:
         return element("path", *inside, d=_KEPT, class_="spot kept")
     return element("circle", *inside, r=2.5, class_="spot dropped")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way on a front chart: what it costs (or keeps), how good it is, and whether no other is better in both."""
+
+    label: str
+    across: float
+    up: float
+    kind: Kind
+    best: bool
+
+
+def front(key: str, title: str, told: str, ways: Sequence[Way], *, axis: str, side: str, across: Callable[[float], str],
+          up: Callable[[float], str], percent: bool = False) -> Chart:
+    """Ways by what they cost and how good they are; those that none beats in both are filled, and a line joins them."""
+    scale, level = Scale.around([way.across for way in ways], about=4), Scale.around([way.up for way in ways], about=4,
+                                                                                     percent=percent)
+
+    def place(way: Way) -> tuple[float, float]:
+        return _INSET + (1 - 2 * _INSET) * scale.at(way.across), _HEIGHT * (1 - level.at(way.up))
+
+    best = sorted((way for way in ways if way.best), key=lambda way: way.across)
+    points = " ".join(f"{1000 * x:.1f},{y:.1f}" for x, y in map(place, best))
+    line = element("svg", element("polyline", points=points, class_="line chance", vector_effect="non-scaling-stroke"),
+                   x=0, y=0, width="100%", height=_HEIGHT, viewBox=f"0 0 1000 {_HEIGHT}", preserveAspectRatio="none",
+                   overflow="visible")
+    marks = [element("g", _named_mark(way, *place(way))) for way in sorted(ways, key=lambda way: way.best)]
+    low, high = across(scale.ticks[0]), across(scale.ticks[-1])
+    ends = [element("text", text, x=x, y=_HEIGHT + 20, text_anchor=anchor, class_="tick")
+            for text, x, anchor in ((low, "0", "start"), (high, "100%", "end"))]
+    rows = tuple((clip(way.label, 60), across(way.across), up(way.up), "yes" if way.best else "no") for way in ways)
+    svg = drawing(key, title, told, _HEIGHT + _TICKS, levels(level, _HEIGHT), line, *marks, *ends, class_="chart plot")
+    return Chart(title, svg, ("", axis, side, "on the front"), rows, f"across: {axis}; upwards: {side}")
+
+
+def _named_mark(way: Way, x: float, y: float) -> Markup:
+    """The mark with its name, which leans away from the nearer edge."""
+    right = x > 0.5
+    return element("g", element("svg", symbol(way.kind, way.best), x=percent_of(x), y=f"{y:.1f}", overflow="visible"),
+                   element("text", clip(way.label, 24), x=percent_of(x), dx=-10 if right else 10, y=f"{y + 4:.1f}",
+                           text_anchor="end" if right else "start", class_="label"))

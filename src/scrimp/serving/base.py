@@ -136,6 +136,11 @@ class Predictor(abc.ABC):
             atomic_write(beside / MANIFEST, manifest.model_dump_json(indent=1))
 
     @property
+    def loaded(self) -> Loaded | None:
+        """The model in memory that it asks; None of what asks none."""
+        return getattr(self, "_loaded", None)
+
+    @property
     def ship_bytes(self) -> int:
         """Bytes of what `save` writes: what must be shipped beside the base model."""
         with tempfile.TemporaryDirectory(prefix="scrimp-") as parent:

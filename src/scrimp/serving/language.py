@@ -24,7 +24,7 @@ from scrimp.serving.textlosses import token_losses
 from scrimp.signals.decoding import generate
 from scrimp.signals.passes import by_length, charge, evaluating, padded
 
-__all__ = ["Generator", "LabelScorer", "PooledHead"]
+__all__ = ["Asked", "Generator", "LabelScorer", "PooledHead", "bits_here"]
 
 _CONTENT_FREE = ("N/A", "[MASK]", "")  # as in Zhao et al. 2021
 _MAX_NEW_TOKENS = 256
@@ -42,6 +42,11 @@ class Asked(Predictor):
         self._loaded, self._template, self.labels = loaded, template, tuple(template.labels)
         self._fingerprint = template.fingerprint(loaded.tokenizer)
 
+    @property
+    def template(self) -> Template:
+        """With which the model is asked."""
+        return self._template
+
     def settings(self) -> dict[str, Any]:
         """What else `restore` needs to know."""
         return {}
@@ -53,8 +58,17 @@ class Asked(Predictor):
 
     @classmethod
     def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> Self:
+        loaded = load_export(folder, manifest.needed(checkpoint), dtype=manifest.dtype, base_bits=bits_here(manifest))
+        return cls.over(loaded, folder, manifest)
+
+    @classmethod
+    def over(cls, loaded: Loaded, folder: Path, manifest: Manifest) -> Self:
+        """What `write` put into ``folder``, over a model that is in memory already.
+
+        Raises:
+            GuardError: if the template would write other tokens than in training.
+        """
         template = _template(manifest, folder)
-        loaded = load_export(folder, manifest.needed(checkpoint), dtype=manifest.dtype, base_bits=_bits_here(manifest))
         if template.fingerprint(loaded.tokenizer) != manifest.template_fingerprint:
             raise GuardError("the template writes other tokens than in training", where=str(folder),
                              why="the tokenizer, its chat template, or scrimp's rendering has changed since",
@@ -197,7 +211,7 @@ def _moved(model: Any, body: Any) -> bool:
     return hasattr(model, "compute_dtype") and any(p.requires_grad for p in body.parameters())
 
 
-def _bits_here(manifest: Manifest) -> Bits:
+def bits_here(manifest: Manifest) -> Bits:
     """Of the base that the predictor was scored over, or those that it is loaded in where it cannot be had in four."""
     if manifest.base_bits == 4:
         try:

@@ -5,6 +5,7 @@ classes: one code path, nothing written twice. Nothing here loads torch before s
 """
 
 from scrimp.verbs.base import Verb, Workspaced
+from scrimp.verbs.compare import Compare
 from scrimp.verbs.evidence import Evidence
 from scrimp.verbs.export import Export
 from scrimp.verbs.housekeeping import Clean, Cleaning, Sample, Schema
@@ -16,16 +17,17 @@ from scrimp.verbs.mix import Mix, Mixed
 from scrimp.verbs.plan import Plan, Planned
 from scrimp.verbs.run import Run
 from scrimp.verbs.select import Select, Selected
+from scrimp.verbs.serve import Serve, ServedUntil
 from scrimp.verbs.sift import Decontaminate, Deduplicate, Sifted
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "VERBS", "Clean", "Cleaning", "Decontaminate", "Deduplicate", "Evaluate", "Evidence", "Export", "Fit",
+    "VERBS", "Clean", "Cleaning", "Compare", "Decontaminate", "Deduplicate", "Evaluate", "Evidence", "Export", "Fit",
     "Inspect", "Inspection", "Learn", "Merge", "MethodPage", "Methods", "Mix", "Mixed", "Plan", "Planned", "Predict",
-    "Run", "Sample", "Schema", "Select", "Selected", "Sifted", "Tune", "Verb", "Workspaced",
+    "Run", "Sample", "Schema", "Select", "Selected", "Serve", "ServedUntil", "Sifted", "Tune", "Verb", "Workspaced",
 ]
 
 #: Every verb by its name.
 VERBS: dict[str, type[Verb]] = {verb.named(): verb for verb in (
-    Fit, Predict, Evaluate, Tune, Select, Mix, Deduplicate, Decontaminate, Merge, Inspect, Plan, Run, Export, Sample,
-    Methods, Evidence, Schema, Clean)}
+    Fit, Predict, Evaluate, Tune, Select, Mix, Deduplicate, Decontaminate, Merge, Inspect, Plan, Run, Compare, Export,
+    Serve, Sample, Methods, Evidence, Schema, Clean)}

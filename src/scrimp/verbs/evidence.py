@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from scrimp.core.errors import OptionError, nearest
 from scrimp.core.progress import say
-from scrimp.recipes.fields import Names
+from scrimp.recipes.fields import Names, seed_list
 from scrimp.verbs.base import Verb
 
 if TYPE_CHECKING:
@@ -19,17 +18,6 @@ if TYPE_CHECKING:
     from scrimp.evidence.runs import Pool
 
 __all__ = ["Evidence"]
-
-
-def _seeds(given: Any) -> tuple[int, ...]:
-    """``0-4`` or ``3,7,9`` as numbers."""
-    if isinstance(given, list | tuple):
-        return tuple(given)
-    if found := re.fullmatch(r"(\d+)-(\d+)", str(given).strip()):
-        return tuple(range(int(found[1]), int(found[2]) + 1))
-    if re.fullmatch(r"\d+(,\d+)*", str(given).strip()):
-        return tuple(int(part) for part in str(given).split(","))
-    raise ValueError("seeds are written 0-4 or 3,7,9")
 
 
 class Evidence(Verb):
@@ -53,7 +41,7 @@ class Evidence(Verb):
     family: str | None = Field(None, description="All claims of a family.")
     all: bool = Field(False, description="All claims.")
     sample: int | None = Field(None, ge=1, description="So many claims, others each day.")
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = Field(
+    seeds: Annotated[tuple[int, ...], BeforeValidator(seed_list)] = Field(
         (0, 1, 2, 3, 4), description="The reported seeds: 0-4, or 3,7,9.")
     smoke: bool = Field(False, description="Only see that it works: one seed, at toy scale, and nothing is kept.")
     out: Path | None = Field(None, description="File of the page.")

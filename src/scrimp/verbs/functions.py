@@ -8,6 +8,7 @@ from typing import Any
 
 from scrimp.core.errors import OptionError
 from scrimp.verbs.base import Verb, plain
+from scrimp.verbs.compare import Compare
 from scrimp.verbs.evidence import Evidence
 from scrimp.verbs.export import Export
 from scrimp.verbs.housekeeping import Clean, Sample, Schema
@@ -19,12 +20,13 @@ from scrimp.verbs.mix import Mix
 from scrimp.verbs.plan import Plan
 from scrimp.verbs.run import Run
 from scrimp.verbs.select import Select
+from scrimp.verbs.serve import Serve
 from scrimp.verbs.sift import Decontaminate, Deduplicate
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
-    "clean", "decontaminate", "deduplicate", "evaluate", "evidence", "export", "fit", "function", "inspect", "merge",
-    "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "tune",
+    "clean", "compare", "decontaminate", "deduplicate", "evaluate", "evidence", "export", "fit", "function", "inspect",
+    "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "serve", "tune",
 ]
 
 
@@ -54,5 +56,6 @@ def function(verb: type[Verb]) -> Callable[..., Any]:
 clean, evaluate, evidence, export = function(Clean), function(Evaluate), function(Evidence), function(Export)
 fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge), function(Methods)
 predict, run, sample = function(Predict), function(Run), function(Sample)
-schema, select, tune = function(Schema), function(Select), function(Tune)
+schema, select, serve, tune = function(Schema), function(Select), function(Serve), function(Tune)
 deduplicate, decontaminate, mix, plan = function(Deduplicate), function(Decontaminate), function(Mix), function(Plan)
+compare = function(Compare)

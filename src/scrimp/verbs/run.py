@@ -14,9 +14,9 @@ from scrimp.verbs.learn import Fit, Tune
 from scrimp.verbs.mix import Mix, Mixed
 from scrimp.verbs.select import Select, Selected
 
-__all__ = ["Run"]
+__all__ = ["STEPS", "Run", "done"]
 
-_STEPS = {verb.named(): verb for verb in (Fit, Mix, Select, Tune)}
+STEPS = {verb.named(): verb for verb in (Fit, Mix, Select, Tune)}
 
 
 class Run(Verb, Workspaced):
@@ -42,18 +42,17 @@ class Run(Verb, Workspaced):
         own = {"force": self.force, "workspace": self.workspace}
         asked = []
         for call in calls(recipe, folder, out):
-            verb = _STEPS[call.verb]
+            verb = STEPS[call.verb]
             known = {name: value for name, value in own.items() if name in verb.model_fields}
             asked.append(verb.parse({**call.options, **known}, where=str(self.recipe)))
-        return list(_outcomes(asked))
+        return [found for found, _ in done(asked) if isinstance(found, Outcome)]
 
 
-def _outcomes(asked: Sequence[Verb]) -> Iterator[Outcome]:
-    """What each verb finds; those that follow a selection are told how the rows that were kept are to be read."""
+def done(asked: Sequence[Verb]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """What each verb finds, and how the rows that it leaves are to be read, which those that follow are told."""
     reading: dict[str, Any] = {}
     for verb in asked:
         found = verb.model_copy(update=reading).do()
         if not isinstance(found, Mixed):  # which leaves rows with the fields that they had
             reading = found.reading if isinstance(found, Selected) else {}
-        if isinstance(found, Outcome):
-            yield found
+        yield found, reading

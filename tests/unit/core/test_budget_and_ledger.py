@@ -96,3 +96,8 @@ def test_plain_lines_without_a_terminal(monkeypatch, capsys):
     assert list(progress.track([1, 2, 3], "reading")) == [1, 2, 3]
     assert len(said) == 1
     assert said[0].startswith("reading: 1/3")
+
+
+def test_a_bill_without_a_part_of_it_is_never_negative() -> None:
+    whole, part = Bill(wall_s=10, tokens_forward=5, peak_memory=100), Bill(wall_s=4, tokens_forward=7, peak_memory=90)
+    assert whole.less(part, peak=70) == Bill(wall_s=6, peak_memory=70)

@@ -130,3 +130,11 @@ def test_a_read_only_place_is_a_clear_error(tmp_path):
         Workspace(tmp_path / "file" / "sub")
     with pytest.raises(WorkspaceError):
         atomic_write(tmp_path / "file" / "sub", "x")
+
+
+def test_a_step_is_finished_once_it_was_made(tmp_path: Path) -> None:
+    space = Workspace(tmp_path)
+    assert not space.finished("kind", {"a": 1})
+    space.step("kind", {"a": 1}, lambda folder: None)
+    assert space.finished("kind", {"a": 1})
+    assert not space.finished("kind", {"a": 2}) and not space.finished("other", {"a": 1})
