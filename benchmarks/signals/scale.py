@@ -44,8 +44,8 @@ _LOOK_S = 0.05  # between two looks at how far a process is
 ASKED: dict[str, Callable[[Signals, Examples], Any]] = {
     "gradients": lambda signals, rows: signals.gradients(signals.language().model, signals.encoded(rows),
                                                          parameters=PARAMETERS),
-    "embeddings": lambda signals, rows: signals.embeddings(rows),
     "losses": lambda signals, rows: signals.losses(signals.language().model, signals.encoded(rows)),
+    "embeddings": lambda signals, rows: signals.embeddings(rows),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ class Rowwise:
     head: nn.Module
     _names: Mapping[int, str]
     _tell: Told | None = None
-    _runs: Sequence[tuple[int, int]] = ()  # lengths of rows, and how many of that length stand side by side
+    _lengths: Sequence[int] = ()
 
     def gradients(self, rows: Sequence[np.ndarray], trained: Sequence[np.ndarray], tell: Told) -> torch.Tensor:
         """Tell, for each parameter that moves, the gradient of every row's mean loss over its trained tokens.
@@ -62,7 +61,7 @@ class Rowwise:
         counts = torch.tensor([len(one) for one in wanted], device=device)
         places = torch.from_numpy(np.concatenate([p[at] for p, at in zip(forest.places, wanted, strict=True)]))
         targets = torch.from_numpy(np.concatenate([row[at + 1] for row, at in zip(rows, wanted, strict=True)]))
-        self._tell, self._runs = tell, [(length, len(list(alike))) for length, alike in groupby(map(len, rows))]
+        self._tell, self._lengths = tell, [len(row) for row in rows]
         try:
             states = self.path.forest_states(forest, device, places.to(device))
             losses = token_losses(states, targets.to(device), self.head, chunk=_CHUNK)
@@ -70,18 +69,13 @@ class Rowwise:
             means = torch.zeros(len(rows), device=device).index_add(0, owner, losses / counts[owner])
             means.sum().backward()
         finally:
-            self._tell, self._runs = None, ()
+            self._tell, self._lengths = None, ()
         return means.detach()
 
     def record(self, weight: torch.Tensor, inputs: torch.Tensor, towards: torch.Tensor) -> None:
         """Told of a weight [O, I], its inputs [T, I] and the gradient towards its outputs [T, O]."""
         assert self._tell is not None
-        parts, at = [], 0
-        for length, rows in self._runs:
-            size = (rows, length, -1)
-            of_run = slice(at, at := at + rows * length)
-            parts.append(towards[of_run].view(size).transpose(1, 2) @ inputs[of_run].view(size))
-        self._tell(self._names[id(weight)], torch.cat(parts).float())
+        self._tell(self._names[id(weight)], self.path.kernels.outer_sums(towards, inputs, self._lengths))
 
 
 @contextmanager

@@ -117,6 +117,7 @@ class Answers(Sequence[np.ndarray]):
             self.values[start:end] = values[at:at + end - start]
             at += end - start
         self._done[rows] = _MADE
+        _let_go(self.values)
         self._held += values.nbytes
         if self._held > _FLUSH_BYTES or time.monotonic() - self._flushed > _FLUSH_S:
             self.flush()
@@ -152,9 +153,15 @@ def _places(keys: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarr
 
 
 def _flush(array: np.ndarray) -> None:
-    """Bring a mapped file to the disk, and its pages out of this process: the file is larger than what is looked at."""
+    """Bring a mapped file to the disk, and its pages out of this process."""
     if isinstance(array, np.memmap):
         array.flush()
+        _let_go(array)
+
+
+def _let_go(array: np.ndarray) -> None:
+    """Take a mapped file's pages out of this process, for it may be large; the system still has what they hold."""
+    if isinstance(array, np.memmap):
         array.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]  # the map itself
 
 

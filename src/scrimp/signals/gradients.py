@@ -23,9 +23,9 @@ from scrimp.signals.projection import Projection
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
 
-__all__ = ["GradientPass", "Gradients", "Moments", "gradients"]
+__all__ = ["TOKENS", "GradientPass", "Gradients", "Moments", "gradients"]
 
-_TOKENS = 2048  # of the rows whose gradients one backward pass gives
+TOKENS = 2048  #: of the rows whose gradients one backward pass gives
 _COMPARED = 2  # rows whose gradients are computed both ways
 _APART = {torch.float32: 1e-3, torch.bfloat16: 0.15}  # of a gradient's length, by the two ways of computing it
 
@@ -119,7 +119,7 @@ class GradientPass(Pass["Encoded"]):
         return [len(row.ids) for row in rows]
 
     def batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        return in_portions([np.zeros(0, np.int64)] * len(lengths), lengths, _TOKENS, shared=False)
+        return in_portions([np.zeros(0, np.int64)] * len(lengths), lengths, TOKENS, shared=False)
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[Sequence[Encoded]], Found]]:
@@ -199,8 +199,7 @@ class GradientPass(Pass["Encoded"]):
 
     def _add(self, name: str, gradient: torch.Tensor, squares: torch.Tensor, shadows: torch.Tensor) -> None:
         step = self.moments.direction(name, gradient) if self.moments else gradient
-        squares += torch.linalg.vector_norm(step.flatten(1), dim=1).square_()
-        self._projection.fold(shadows, step, name)
+        squares += self._projection.fold(shadows, step, name)
 
     def _check(self, rows: Sequence[Encoded]) -> None:
         for row in rows:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from scrimp.compute.kernels import kernels_for
+
 __all__ = ["Projection"]
 
 _HELD = 1 << 24  # signs that are held while a pass lasts; those of longer vectors are made again each time
@@ -30,34 +32,32 @@ class Projection:
 
     width: int
     seed: int
-    _held: dict[str, tuple[torch.Tensor, list[int]]] = field(default_factory=dict)
+    _held: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     _size: int = 0
 
-    def fold(self, into: torch.Tensor, part: torch.Tensor, name: str) -> None:
+    def fold(self, into: torch.Tensor, part: torch.Tensor, name: str) -> torch.Tensor:
         """Add a part of N vectors to their shadows.
 
         Args:
             into: float32 [N, W].
             part: float32 [N, ...], of each vector the same part.
             name: of the part, which decides its signs and places.
+
+        Returns:
+            The squares of the parts' lengths, float32 [N].
         """
         flat = part.flatten(1)
-        signs, places = self._drawn(name, flat.shape[1])
-        pieces = zip(flat.split(self.width, dim=1), signs.to(flat.device).split(self.width), places, strict=True)
-        for piece, sign, place in pieces:
-            straight = min(self.width - place, len(sign))
-            into[:, place:place + straight].addcmul_(piece[:, :straight], sign[:straight])
-            if straight < len(sign):
-                into[:, :len(sign) - straight].addcmul_(piece[:, straight:], sign[straight:])
+        signs, places = (drawn.to(flat.device) for drawn in self._drawn(name, flat.shape[1]))
+        return kernels_for(into).folded(flat, signs, places, into)
 
-    def _drawn(self, name: str, count: int) -> tuple[torch.Tensor, list[int]]:
-        """Float32 [count] of signs, and the place of each piece."""
+    def _drawn(self, name: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Float32 [count] of signs, and int64 [pieces], the place of each piece."""
         if (found := self._held.get(name)) is not None:
             return found
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{self.seed} {name}".encode()).digest()[:8], "big"))
         bits = np.unpackbits(np.frombuffer(rng.bytes(-(-count // 8)), dtype=np.uint8), count=count)
         signs = torch.from_numpy(bits.astype(np.float32)).mul_(2).sub_(1)
-        drawn = signs, rng.integers(self.width, size=-(-count // self.width)).tolist()
+        drawn = signs, torch.from_numpy(rng.integers(self.width, size=-(-count // self.width)))
         if self._size + count <= _HELD:
             self._held[name], self._size = drawn, self._size + count
         return drawn

@@ -31,6 +31,11 @@ def compiled() -> native.Native:
     return native.Native(library)
 
 
+@pytest.fixture(params=["plain torch", "compiled"])
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return Kernels() if request.param == "plain torch" else request.getfixturevalue("compiled")
+
+
 def random(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> torch.Tensor:
     return (torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))) * scale).to(dtype)
 
@@ -150,6 +155,31 @@ def test_torchs_own_attention_is_that_of_plain_torch() -> None:
         kernels.rotated = Kernels().rotated  # type: ignore[method-assign]
         found.append(forest_attention(*given, cos, sin, scale=0.25, blocks=Blocks(forest, 32), kernels=kernels))
     assert torch.allclose(*found, atol=1e-5)  # torch has its gradient on GPUs only
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("left", "right"), [(8, 70), (70, 8), (3, 64), (13, 5), (1, 1), (80, 90)])
+def test_outer_products_are_summed_over_the_tokens_of_each_row(kernels: Kernels, dtype: torch.dtype, left: int,
+                                                               right: int) -> None:
+    lengths = [5, 5, 1, 17]
+    a, b = random(sum(lengths), left, dtype=dtype), random(sum(lengths), right + 1, dtype=dtype)[:, :right]
+    found = kernels.outer_sums(a, b, lengths)
+    assert found.dtype == torch.float32 and found.shape == (4, left, right)
+    wanted = torch.stack([x.t() @ y for x, y in zip(a.float().split(lengths), b.float().split(lengths), strict=True)])
+    for ours, exact in zip(found, wanted, strict=True):
+        assert (ours - exact).norm() <= TOLERANCE[dtype] * exact.norm()
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 200])
+def test_parts_are_folded_into_shadows(kernels: Kernels, count: int) -> None:
+    width, pieces = 32, -(-count // 32)
+    parts, signs, places = random(3, count), random(count).sign(), torch.arange(pieces) * 11 % width
+    into = random(3, width)
+    wanted = into.clone()
+    for j in range(count):
+        wanted[:, (places[j // width] + j % width) % width] += signs[j] * parts[:, j]
+    squares = kernels.folded(parts, signs, places, into)
+    assert torch.allclose(into, wanted, atol=1e-5) and torch.allclose(squares, parts.square().sum(1))
 
 
 def test_threads_change_attention_by_rounding_alone(compiled: native.Native) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -117,6 +118,43 @@ class Kernels:
         likely.scatter_add_(1, targets[:, None], likely.new_full((len(targets), 1), -1.0))
         logits.copy_(likely)
         return losses
+
+    def outer_sums(self, left: torch.Tensor, right: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        """Of each row the sum over its tokens of outer products, float32 [rows, L, R].
+
+        Args:
+            left, right: [T, L] and [T, R], of the tokens of all rows, one row after the other.
+            lengths: tokens of each row.
+        """
+        found = torch.empty(len(lengths), left.shape[1], right.shape[1], device=left.device)
+        row = at = 0
+        for length, alike in groupby(lengths):
+            rows = len(list(alike))
+            run, size = slice(at, at := at + rows * length), (rows, length, -1)
+            found[row:row + rows] = left[run].view(size).transpose(1, 2) @ right[run].view(size)
+            row += rows
+        return found
+
+    def folded(self, parts: torch.Tensor, signs: torch.Tensor, places: torch.Tensor,
+               into: torch.Tensor) -> torch.Tensor:
+        """Add vectors, as one part of them after the other, to their shadows; see `scrimp.signals.projection`.
+
+        Args:
+            parts: float32 [N, count].
+            signs: float32 [count].
+            places: int64 [pieces], where in a shadow each piece of its width begins.
+            into: float32 [N, W], the shadows.
+
+        Returns:
+            The squares of the vectors' lengths, float32 [N].
+        """
+        width = into.shape[1]
+        for piece, sign, place in zip(parts.split(width, dim=1), signs.split(width), places.tolist(), strict=True):
+            straight = min(width - place, len(sign))
+            into[:, place:place + straight].addcmul_(piece[:, :straight], sign[:straight])
+            if straight < len(sign):
+                into[:, :len(sign) - straight].addcmul_(piece[:, straight:], sign[straight:])
+        return torch.linalg.vector_norm(parts, dim=1).square_()
 
 
 def _gathered(of: torch.Tensor, block: Block) -> torch.Tensor:

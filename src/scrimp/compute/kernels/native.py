@@ -1,4 +1,4 @@
-"""The kernels in C++, compiled where they run; see `native.cpp` and `attention.cpp`.
+"""The kernels in C++, compiled where they run; see `native.cpp`, `attention.cpp` and `rowwise.cpp`.
 
 They are compiled on first use rather than when scrimp is installed: only then is it known which instructions the
 processor has that they run on, and an installation may be moved to another machine. What was compiled is kept in the
@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,9 @@ __all__ = ["Native", "compiler", "library"]
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math",
           "-fno-signed-zeros")
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
-_SOURCES = ("numbers.h", "native.cpp", "attention.cpp")
+_SOURCES = ("numbers.h", "native.cpp", "attention.cpp", "rowwise.cpp")
 _LANES = 16  # a head's width is a multiple of these, or its attention is left to plain torch
+_NARROW = 64  # numbers of a token up to which sums of outer products are computed here
 _TIMEOUT_S = 300
 
 
@@ -112,6 +114,21 @@ class Native(Kernels):
         losses = torch.empty(len(logits), dtype=torch.float32)
         self._call("cross_entropy", logits, targets.contiguous(), losses, *_rows(logits))
         return losses
+
+    def outer_sums(self, left: torch.Tensor, right: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        sizes = left.shape[1], right.shape[1]
+        if min(sizes) > _NARROW or left.dtype != right.dtype or left.dtype not in _SUFFIX:
+            return super().outer_sums(left, right, lengths)
+        starts = torch.tensor([0, *accumulate(lengths)])
+        out = torch.empty(len(lengths), *sizes)
+        self._call("outer_sums", left.contiguous(), right.contiguous(), starts, out, len(lengths), *sizes)
+        return out
+
+    def folded(self, parts: torch.Tensor, signs: torch.Tensor, places: torch.Tensor,
+               into: torch.Tensor) -> torch.Tensor:
+        squares = torch.empty(len(parts))
+        self._call("folded", parts.contiguous(), signs, places, into, squares, *parts.shape, into.shape[1])
+        return squares
 
     def _call(self, name: str, *given: torch.Tensor | int | float) -> None:
         """Call the function for the first tensor's dtype; all tensors are contiguous."""
