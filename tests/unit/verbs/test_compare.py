@@ -88,14 +88,14 @@ def test_it_leaves_a_page_a_record_and_a_file_for_each_run(fake: Fake, place: Pa
     assert main(["compare", "a.yaml", "b.yaml", "--seeds", "2", "--budget", "1m"]) == 0
     out = place / "comparison"
     assert json.loads((out / "comparison.json").read_text())["advice"].startswith("Use ")
-    assert len(list((out / "results").glob("*.json"))) == 10
+    assert len(list((out / "results").glob("*.json"))) == 12
     assert "Use " in (out / "report.html").read_text()
 
 
 def test_recipes_are_named_by_text_or_path_one_or_several(fake: Fake, place: Path) -> None:
     one = scrimp.compare(place / "a.yaml", seeds=2, out=place / "one")
     both = scrimp.compare([place / "a.yaml", "b.yaml"], seeds=2, out=place / "both")
-    assert [len(found.arms) for found in (one, both)] == [4, 5]
+    assert [len(found.arms) for found in (one, both)] == [5, 6]
 
 
 def test_nothing_is_run_twice(fake: Fake, place: Path) -> None:
@@ -104,10 +104,10 @@ def test_nothing_is_run_twice(fake: Fake, place: Path) -> None:
     assert scrimp.compare(("a.yaml", "b.yaml"), seeds=2, out=place / "out").bill == first.bill
     assert len(fake.asked) == count
     scrimp.compare(("a.yaml", "b.yaml"), seeds=3, out=place / "out")
-    assert len(fake.asked) == count + 5
+    assert len(fake.asked) == count + 6
     (place / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:14]))
     scrimp.compare(("a.yaml", "b.yaml"), seeds=2, out=place / "out")
-    assert len(fake.asked) == count + 5 + 10
+    assert len(fake.asked) == count + 6 + 12
 
 
 def test_what_a_selection_finds_is_found_anew_for_each_run(fake: Fake, place: Path) -> None:
