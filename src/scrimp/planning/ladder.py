@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["NUMERICS", "climb", "tune"]
 
 NUMERICS = 2  #: bumped by hand when the same request may give other numbers; finished runs of before are not reused
+_WAYS = 1  # bumped by hand when the same request may try other ways, or spend its time otherwise
 _SHIPPED = "shipped.json"  # in a rung's folder: what became of the model that would be shipped
 
 
@@ -91,7 +92,7 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome], *, column: str |
         run.ledger.write("finished", winner=found.winner, **found.bill.model_dump())
         shutil.rmtree(folder / "parts", ignore_errors=True)
 
-    done = Workspace(request.workspace).step(kind, {**inputs, "numerics": NUMERICS}, make)
+    done = Workspace(request.workspace).step(kind, {**inputs, "numerics": NUMERICS, "ways": _WAYS}, make)
     return deliver(done, request)
 
 
