@@ -24,6 +24,7 @@ Cell = str | int | float
 
 _PHONE, _DESK = 42, 90  # characters of one line, on a phone and on a desk
 _TOLD = 400  # characters of a description
+_LEAST = 1e-300  # what differs by less is drawn as one: its logarithm may be none
 _SYMBOLS = {  # around (0, 0), seven pixels across
     "adapted": "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0Z",
     "control": "M-5.5 -5.5H5.5V5.5H-5.5Z",
@@ -87,8 +88,8 @@ class Scale:
     def around(cls, values: Sequence[float], *, percent: bool = False, about: int = 5) -> Scale:
         """The scale whose round ticks enclose finite ``values``, about ``about`` of them."""
         low, high = min(values), max(values)
-        if high - low <= 1e-9 * max(abs(low), abs(high)) or high == low:
-            room = abs(low) * 0.1 or 1.0
+        if high - low <= max(1e-9 * max(abs(low), abs(high)), _LEAST):
+            room = abs(low) * 0.1 if abs(low) > 100 * _LEAST else 1.0
             low, high = low - room, high + room
         rough = (high - low) / about
         unit = 10.0 ** math.floor(math.log10(rough))

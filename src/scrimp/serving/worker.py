@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scrimp.core.errors import ScrimpError
+from scrimp.core.errors import BudgetError, ScrimpError
 from scrimp.serving.continuous import Finish, Row, RunningBatch, Wish
 from scrimp.serving.hosting import Host
 from scrimp.serving.replies import Reply
@@ -21,7 +21,7 @@ _PROMPT_TOKENS = 2048  # that are read between two tokens of those who are being
 _CALL_ROWS = 16  # of one kind that are computed between two tokens
 
 
-class Busy(ScrimpError):
+class Busy(BudgetError):
     """The queue is full, or the server is stopping."""
 
 
@@ -29,7 +29,7 @@ class Stopping(Busy):
     """Nothing more is taken."""
 
 
-class Late(ScrimpError):
+class Late(BudgetError):
     """The time for an answer is over."""
 
 

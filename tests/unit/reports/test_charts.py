@@ -54,6 +54,12 @@ def test_ticks_read_well(values: list[float], is_percent: bool, expected: list[s
     assert [scale.text(tick) for tick in scale.ticks] == expected
 
 
+@pytest.mark.parametrize("values", [[0.0, 5e-324], [5e-324], [1e-310, 3e-310], [-5e-324, 0.0]])
+def test_numbers_too_small_to_part_are_drawn_as_one(values):
+    scale = Scale.around(values)
+    assert scale.ticks[0] <= min(values) and max(values) <= scale.ticks[-1] and scale.ticks[-1] - scale.ticks[0] >= 1
+
+
 def test_whiskers_stand_at_their_values() -> None:
     dots = [Dot("control", 0.5, 0.4, 0.6, "control"), Dot("ours", 0.8, 0.7, 1.0, "adapted", chosen=True)]
     chart = charts.intervals("k", "Title", "Told", dots, axis="accuracy", say=str, reference=(0.5, "control"))
