@@ -119,8 +119,9 @@ def chosen(ways: Sequence[np.ndarray], value: Value = mean_of_first, *, higher: 
     if count < 2:
         raise DataError("rows can be left out of two at least", fix="measure on more rows")
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    inside, outside = (value(np.einsum("bn,wnk->bwk", weights.astype(np.float64), each))
-                       for weights in (drawn, drawn == 0))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw may leave nothing out
+        inside, outside = (value(np.einsum("bn,wnk->bwk", weights.astype(np.float64), each))
+                           for weights in (drawn, drawn == 0))
     best = np.argmax(inside if higher else -inside, axis=1)
     found = outside[np.arange(draws), best]
     if not np.isfinite(found).any():
