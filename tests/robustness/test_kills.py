@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -42,11 +43,10 @@ def scrimp(argv: list[str], cache: str, log: str) -> None:
 def progress(space: Path) -> float:
     """When the run last wrote anything."""
     times = []
-    for path in space.rglob("*"):
-        try:
-            times.append(path.stat().st_mtime)
-        except OSError:  # it was renamed just now
-            continue
+    for folder, _, names in os.walk(space):  # which passes over a folder that is gone
+        for name in (*names, "."):
+            with contextlib.suppress(OSError):  # it was renamed just now
+                times.append((Path(folder) / name).stat().st_mtime)
     return max(times, default=0.0)
 
 
