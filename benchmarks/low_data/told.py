@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from benchmarks.leads import Lead
 from benchmarks.low_data.record import Key
 from benchmarks.low_data.ways import OWN
 from scrimp.evaluation.statistics import Interval, t_interval
@@ -41,20 +42,12 @@ class Place:
         return f"{self.task}, {self.count}"
 
 
-@dataclass(frozen=True)
-class Against:
+@dataclass(frozen=True, kw_only=True)
+class Against(Lead):
     """How far scrimp is ahead of the peer whose mean is highest, paired by seed, with Student's 95 % interval."""
 
     place: Place
     peer: str
-    ahead: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> int:
-        """1 if it is ahead, -1 if it is behind, 0 if the interval holds zero."""
-        return (self.low > 0) - (self.high < 0)
 
 
 def places(found: Cells) -> list[Place]:
@@ -93,4 +86,5 @@ def against(place: Place) -> Against | None:
         return None
     peer = max(peers, key=lambda way: float(peers[way].mean()))
     ahead = place.scores[OWN] - peers[peer]
-    return Against(place, peer, float(ahead.mean()), *interval(ahead))
+    low, high = interval(ahead)
+    return Against(place=place, peer=peer, ahead=float(ahead.mean()), low=low, high=high)

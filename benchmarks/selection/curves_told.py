@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.leads import Lead
 from scrimp.evaluation.statistics import t_interval
 
 __all__ = ["AMORTISED", "Curve", "Standing", "curves", "cheapest", "standings", "whole_cost"]
@@ -45,20 +46,12 @@ class Curve:
         return self.training + self.selecting / uses
 
 
-@dataclass(frozen=True)
-class Standing:
+@dataclass(frozen=True, kw_only=True)
+class Standing(Lead):
     """How far an arm of one size is ahead of controls at the same cost, with its interval."""
 
     size: int
     cost: float
-    ahead: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> int:
-        """1 if it is ahead, -1 if it is behind, 0 if the interval holds zero."""
-        return (self.low > 0) - (self.high < 0)
 
 
 def curves(found: Mapping[str, Any], pool: str, better: str) -> dict[str, Curve]:
@@ -98,7 +91,8 @@ def standings(found: Mapping[str, Curve], arm: str, against: Sequence[str], *, u
     for at, size in enumerate(own.sizes):
         cost = own.total(uses)[:, at]
         ahead = own.quality[:, at] - worth(controls, cost, uses)
-        told.append(Standing(size, float(cost.mean()), float(ahead.mean()), *t_interval(ahead.tolist())))
+        low, high = t_interval(ahead.tolist())
+        told.append(Standing(size=size, cost=float(cost.mean()), ahead=float(ahead.mean()), low=low, high=high))
     return told
 
 
