@@ -282,7 +282,15 @@ class Run:
 
         if not isinstance(way, TunedRung):
             return None
-        kept(self._untouched(way), lambda: retention.measure(way.base.loaded, meter=meter).model_dump(mode="json"))
+
+        def probed() -> dict[str, Any]:
+            loaded = way.base.loaded
+            with meter.part() as part:
+                found = retention.measure(loaded, meter=part)
+            self.timing.saw_retention(way, part.bill().wall_s)
+            return found.model_dump(mode="json")
+
+        kept(self._untouched(way), probed)
         found = self._retention(way, meter) if way.quantized else None
         if found is not None:
             self.ledger.write("quantized", name=way.name, **found.model_dump())

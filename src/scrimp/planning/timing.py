@@ -82,6 +82,7 @@ class Timing:
         self._row_s: dict[str, float] = {
             name: kept(run.folder / f"row-seconds-{name[:16]}.json", partial(self._timed_row, base))
             for name, base in bases.items()}
+        self._known_retention_s: dict[str, float] = {}
 
     def row_s(self, way: Rung) -> float:
         """Seconds in which the model that it stands on predicts one row; 0 for a control."""
@@ -108,11 +109,13 @@ class Timing:
 
     def after_s(self, way: Rung) -> float:
         """Seconds to keep for what comes after the training of what is shipped, but for the closing."""
-        foreseen = self._tests * self.row_s(way) + self._retention_s(way)
-        return _ADAPTED_OVER_BASE * foreseen
+        return _ADAPTED_OVER_BASE * (self._tests * self.row_s(way) + self._retention_s(way))
 
     def _retention_s(self, way: Rung) -> float:
-        return _RETENTION_S["causal" if way.base is None or way.base.causal else "encoder"]
+        """Seconds of a look at what the model knows: as the last one took, if there was one."""
+        assert way.base is not None
+        guessed = _RETENTION_S["causal" if way.base.causal else "encoder"]
+        return self._known_retention_s.get(way.base.checkpoint.fingerprint, guessed)
 
     def _before_s(self, way: Rung) -> float:
         """Seconds of what comes before a training: what the model knows, and in fewer bits, is measured."""
@@ -130,6 +133,11 @@ class Timing:
         """What a test row of the untouched model took in earnest: the first moments on a shared machine may deceive."""
         assert way.base is not None
         self._row_s[way.base.checkpoint.fingerprint] = row_s
+
+    def saw_retention(self, way: Rung, seconds: float) -> None:
+        """What a look at what the untouched model knows took, which will be had again after the training."""
+        assert way.base is not None
+        self._known_retention_s[way.base.checkpoint.fingerprint] = seconds
 
     @property
     def _tests(self) -> int:

@@ -108,3 +108,12 @@ def test_of_many_rows_a_part_is_held_out_and_no_way_left_out(tmp_path: Path, mon
     found, ways = budgeted(tmp_path, {"large": 1000.0, "small": 20.0}, rows=tuple(range(1000)))
     for way in ways:
         found.require(way, found.protocol())  # type: ignore[arg-type]
+
+
+def test_the_look_after_a_training_is_kept_as_long_as_the_look_before_it_took(tmp_path: Path) -> None:
+    found, (way,) = budgeted(tmp_path, {"only": 10.0})
+    given = found.allowance(way, [len(ROWS)], protocol=WHOLE_ROWS).time  # type: ignore[arg-type]
+    found.saw_retention(way, timing._RETENTION_S["causal"] + 40)  # type: ignore[arg-type]
+    slow = found.allowance(way, [len(ROWS)], protocol=WHOLE_ROWS).time  # type: ignore[arg-type]
+    assert given is not None and slow is not None
+    assert given - slow == pytest.approx(1.5 * 40, abs=1)
