@@ -111,6 +111,8 @@ def load_head(folder: Path, encoder: nn.Module) -> PooledClassifier:
         raise ModelError("'labels' is no list of texts", where=where)
     if pooling not in get_args(Pooling):
         raise ModelError(f"'pooling' cannot be {pooling!r:.40}", where=where)
+    if len(set(labels)) < max(2, len(labels)):
+        raise ModelError("'labels' are not two or more distinct texts", where=where)
     model = PooledClassifier(encoder, labels, pooling=cast(Pooling, pooling))
     with refusing("the head does not fit", folder / HEAD_WEIGHTS):
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))

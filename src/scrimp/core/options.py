@@ -21,6 +21,14 @@ _SIZE = {"": 1, "b": 1, **{f"{p}{u}": base**i for i, p in enumerate("kmgt", 1)
                            for u, base in (("", 1000), ("b", 1000), ("ib", 1024))}}
 
 
+def _as_float(value: float) -> float:
+    """A number as a float; a whole one beyond all floats as infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def parse_seconds(value: Any) -> float:
     """``90``, ``"90s"``, ``"10m"`` or ``"1h30m"`` as seconds.
 
@@ -30,7 +38,7 @@ def parse_seconds(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError("a duration is a number of seconds or text such as 90s, 10m, 1h30m")
     if isinstance(value, int | float):
-        seconds = float(value)
+        seconds = _as_float(value)
     else:
         text = str(value).strip().lower().replace(" ", "")
         parts = re.findall(r"(\d+(?:\.\d+)?)(ms|min|[smhd])?", text)
@@ -51,7 +59,7 @@ def parse_bytes(value: Any) -> int:
     if isinstance(value, bool):
         raise ValueError("a size is a number of bytes or text such as 500MB, 8GiB")
     if isinstance(value, int | float):
-        size = float(value)
+        size = _as_float(value)
     else:
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
         if not found or found[2] not in _SIZE:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scrimp.core.errors import WorkspaceError
+from scrimp.core.errors import OptionError, WorkspaceError
 from scrimp.core.options import Options
 from scrimp.core.registry import Method, lookup
 from scrimp.core.workspace import atomic_write, fingerprint
@@ -90,9 +90,12 @@ class Result(Options):
         """
         try:
             given = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise WorkspaceError("is no result", where=str(path), why=str(error), fix="run the claim again") from None
-        return cls.parse(given, where=str(path))
+            return cls.parse(given, where=str(path))
+        except OptionError as error:
+            why = error.what
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            why = str(error)
+        raise WorkspaceError("is no result", where=str(path), why=why, fix="run the claim again")
 
 
 def kept_in(claim: Claim, *, replay: bool = False) -> Path:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -186,8 +187,8 @@ def _opened(folder: Path, mode: Literal["r", "r+", "c"]) -> dict[str, np.ndarray
         return None  # opened for writing, a file that was cut short would be filled up with zeros
     try:
         found = {name: _mapped(folder / f"{name}.npy", mode) for name in _FILES}
-    except (OSError, ValueError, EOFError):
-        return None
+    except (OSError, ValueError, EOFError, TokenError, SyntaxError, TypeError, OverflowError, MemoryError):
+        return None  # numpy reads a header as the Python literal that it is meant to be
     rows = len(found["keys"])
     sound = (all(found[name].dtype == dtype for name, dtype in _FILES.items()) and found["values"].ndim == 2
              and found["starts"].shape == (rows + 1,) and found["done"].shape == (rows,))

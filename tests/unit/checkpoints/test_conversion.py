@@ -5,6 +5,7 @@ import re
 import struct
 
 import pytest
+import tiny
 import torch
 from breaking import edit_json
 from safetensors.torch import load_file
@@ -116,61 +117,7 @@ def test_a_failed_conversion_leaves_nothing_that_counts(pickled):
 @pytest.fixture(scope="session")
 def gguf_file(causal_folder, tmp_path_factory):
     """The tiny Llama as llama.cpp would have it, in half precision."""
-    import gguf
-    from transformers import AutoConfig, AutoTokenizer
-
-    config, tokenizer = AutoConfig.from_pretrained(causal_folder), AutoTokenizer.from_pretrained(causal_folder)
-    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_license("apache-2.0")
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_vocab_size(config.vocab_size)
-    words = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
-    words[words.index("ÿ")] = "<|endoftext|>"  # transformers adds it to such vocabularies; no text has that byte
-    merges = [" ".join(pair) for pair in _merges(causal_folder)]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(words)
-    writer.add_token_merges(merges)
-    writer.add_token_types([3 if word.startswith("<|") else 1 for word in words])
-    writer.add_bos_token_id(tokenizer.bos_token_id)
-    writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_chat_template(tokenizer.chat_template)
-    for name, value in load_file(causal_folder / "model.safetensors").items():
-        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-        for projection, count in heads.items():
-            if projection in name:  # llama.cpp rotates neighbours and not halves
-                value = value.reshape(count, 2, -1, value.shape[1]).swapaxes(1, 2).reshape(value.shape)
-        value = value if value.ndim == 1 else value.half()
-        writer.add_tensor(_gguf_name(name), value.contiguous().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def _merges(folder):
-    import json
-
-    return json.loads((folder / "tokenizer.json").read_text())["model"]["merges"]
-
-
-def _gguf_name(name):
-    for theirs, ours in (("model.layers.", "blk."), ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"),
-                         ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v"),
-                         ("self_attn.o_proj", "attn_output"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
-                         ("mlp.down_proj", "ffn_down"), ("input_layernorm", "attn_norm"),
-                         ("post_attention_layernorm", "ffn_norm")):
-        name = name.replace(theirs, ours)
-    return name
+    return tiny.gguf(causal_folder, tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
 def test_a_gguf_file_holds_the_same_model(gguf_file, causal_folder):

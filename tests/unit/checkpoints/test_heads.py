@@ -90,6 +90,15 @@ def test_a_head_file_that_is_damaged(encoder, tmp_path, damage):
         load_head(tmp_path, encoder.model)
 
 
+@pytest.mark.parametrize("labels", [["a", "a", "b"], ["a"], []])
+def test_labels_that_are_not_distinct_are_told_with_the_file(encoder, tmp_path, labels):
+    save_head(PooledClassifier(encoder.model, ("a", "b")), tmp_path)
+    (tmp_path / HEAD_CONFIG).write_text(json.dumps({"format": 1, "pooling": "mean", "labels": labels}))
+    with pytest.raises(ModelError, match="distinct") as caught:
+        load_head(tmp_path, encoder.model)
+    assert caught.value.where == str(tmp_path / HEAD_CONFIG)
+
+
 def test_a_head_with_numbers_that_are_none(encoder, tmp_path):
     model = PooledClassifier(encoder.model, ("a", "b"))
     model.head.bias.data[0] = float("nan")

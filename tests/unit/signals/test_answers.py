@@ -128,6 +128,17 @@ def test_a_file_that_was_cut_short_is_not_filled_with_zeros(tmp_path, name):
         signals(tmp_path)._answers(Multiples(), "q", [1, 2, 3, 4])
 
 
+@pytest.mark.parametrize("header", [b"{'descr': '<f4", b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 1",
+                                    b"{'descr': [('a'], 'fortran_order': 1, 'shape': (10**30,)}", b"\0" * 20, b"(" * 100])
+def test_a_header_that_was_changed_is_damage(tmp_path, header):
+    signals(tmp_path)._answers(Multiples(), "q", [1, 2, 3, 4])
+    file, = tmp_path.rglob("values.npy")
+    data = file.read_bytes()
+    file.write_bytes(data[:10] + header.ljust(118, b" ") + data[128:])
+    with pytest.raises(WorkspaceError, match="is damaged"):
+        signals(tmp_path)._answers(Multiples(), "q", [1, 2, 3, 4])
+
+
 def test_a_full_disk_is_told_before_anything_is_computed(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
