@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO := demo-out
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check lint bench bench-low-data bench-quick bench-selection catalogue docs clean help
+.PHONY: demo test torture check lint bench bench-low-data bench-quick bench-selection catalogue docs clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ demo: $(VENV)/installed  ## adapt a real model on 64 real examples in a budget o
 
 test: $(VENV)/installed-test  ## the whole suite, in two processes of one thread
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+torture: $(VENV)/installed-test  ## corrupted inputs, kills, full disks, planted faults: hours; docs/faults.md tells
+	$(BIN)/python -W ignore -m tests.torture --keep
 
 bench: $(VENV)/installed-bench  ## training beside TRL and a plain PEFT loop, all workloads
 	$(BIN)/python -W ignore -m benchmarks.training --both-paths --out benchmarks/training/results.json

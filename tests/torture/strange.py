@@ -23,7 +23,8 @@ _TEXTS = ["", " ", "\0", "a" * 5000, "../../../etc/passwd", "/etc/passwd", "~/x"
           "{{ ''.__class__.__mro__ }}", "{% for i in range(10**9) %}x{% endfor %}", "__import__('os')", "%s%n", "-1",
           "hub:a/b", "\\\\server\\share", "(a+)+$", "!!python/object/apply:os.system [touch canary]", "torch.load",
           "hf://x/y", "https://127.0.0.1:9/x", "file:///etc/passwd"]
-_NUMBERS = [0, -1, 1, 2, 3, 7, 63, 65, 2**31 - 1, 2**31, 2**53 + 1, 2**63, 2**64, 10**40, 10**400, 0.5, -0.0, 1e-320, 1e308]
+_NUMBERS = [0, -1, 1, 2, 3, 7, 63, 65, 2**31 - 1, 2**31, 2**53 + 1, 2**63, 2**64, 10**40, 10**400, 0.5, -0.0, 1e-320,
+            1e308]
 _ODD: list[Any] = [None, True, False, float("nan"), float("inf"), float("-inf"), [], {}, [[]], {"": {}}, [None]]
 
 

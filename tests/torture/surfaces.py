@@ -55,8 +55,7 @@ def _numbers(value: Any) -> list[float]:
         return [x for part in value.values() for x in _numbers(part)]
     if isinstance(value, list | tuple):
         return [x for part in value for x in _numbers(part)]
-    return [float(value)] if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 else (
-        [value] if isinstance(value, float) else [])
+    return [value] if isinstance(value, float) else []
 
 
 # rows ---------------------------------------------------------------------------------------------------------------
@@ -381,7 +380,7 @@ def command(path: Path) -> str:
     for name, value in (given.items() if isinstance(given, dict) else ()):
         words += [f"--{str(name).replace('_', '-')}", str(value)]
     if told.get("verb") in ("serve", "sample", "clean", "evidence"):
-        words = words[:1] + ["--help"]
+        words = [*words[:1], "--help"]
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         code = main([word.encode("utf-8", "replace").decode() for word in words])

@@ -179,7 +179,7 @@ class Workspace:
         address = self._address(kind, inputs)
         done, partial = self.root / address, self.root / f"{address}.partial"
         with self.alone(address):
-            if not (done / _MARK).exists():
+            if not self._is_of(done, inputs):
                 shutil.rmtree(done, ignore_errors=True)
                 self._mkdir(partial)
                 make(partial)
@@ -188,6 +188,22 @@ class Workspace:
             with contextlib.suppress(OSError):
                 os.utime(done)
         return done
+
+    @staticmethod
+    def _is_of(done: Path, inputs: Any) -> bool:
+        """Whether a folder holds the finished step of these inputs; one whose mark is damaged is made again.
+
+        Raises:
+            WorkspaceError: it holds that of other inputs.
+        """
+        try:
+            found = json.loads((done / _MARK).read_text(encoding="utf-8"))["inputs"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return False
+        if fingerprint(found) != fingerprint(json.loads(json.dumps(inputs, default=_plain))):
+            raise WorkspaceError("this step was made from other inputs", where=str(done),
+                                 fix="delete this folder; it is made again")
+        return True
 
     def finished(self, kind: str, inputs: Any) -> bool:
         """Whether the step described by ``inputs`` need not be made."""

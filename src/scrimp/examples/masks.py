@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ from scrimp.examples.records import Examples, Layout
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded, Template
 
-__all__ = ["Inspection", "TokenRow", "check_ids", "check_mask", "inspect"]
+__all__ = ["Inspection", "TokenRow", "check_answers", "check_ids", "check_mask", "inspect"]
 
 _NEARLY_ALL = 0.95
 _FIX = "see what is trained with: scrimp inspect"
+_LOOKED_AT = 200  # rows whose trained text is compared with their answer
 _LONGEST_CHARACTER = 8  # tokens that one character may take
 
 
@@ -64,7 +65,8 @@ def inspect(examples: Examples, template: Template, tokenizer: Any, rows: int | 
     encoded = template.encode_all(examples, tokenizer)
     shown = range(min(rows, len(encoded))) if isinstance(rows, int) else rows
     warnings = [] if template.style == "pooled" else [
-        *check_mask(encoded, examples.layout), *check_ids(encoded, template, tokenizer)]
+        *check_mask(encoded, examples.layout), *check_ids(encoded, template, tokenizer),
+        *check_answers(encoded, examples, template, tokenizer)]
     return Inspection(
         tuple(TokenRow(examples.sources[i], _token_texts(encoded[i].ids, tokenizer), tuple(encoded[i].trained))
               for i in shown),
@@ -87,6 +89,53 @@ def check_mask(encoded: Sequence[Encoded], layout: Layout) -> list[str]:
     if layout is not Layout.TEXT and trained > _NEARLY_ALL * total:
         warnings.append(f"{trained / total:.0%} of all tokens are trained, though only answers should be; {_FIX}")
     return warnings
+
+
+def check_answers(encoded: Sequence[Encoded], examples: Examples, template: Template, tokenizer: Any) -> list[str]:
+    """See that what is trained of a row holds its answer; of many rows some are looked at, cut ones are passed over.
+
+    Returns:
+        a warning about chats, of which a template may leave parts out, such as earlier reasoning.
+
+    Raises:
+        GuardError: something else is trained than the answer of a row that has one.
+    """
+    wrong = []
+    step = max(len(encoded) // _LOOKED_AT, 1)
+    for one, row in list(zip(encoded, examples.rows, strict=True))[::step]:
+        said = _bare(tokenizer.decode([token for token, learned in zip(one.ids, one.trained, strict=True) if learned],
+                                      skip_special_tokens=True))
+        missing = [answer for answer in _wanted(row) if not _holds(said, answer, tokenizer)]
+        other = one.target is not None and template.labels[one.target] != row["label"]
+        if not one.truncated and (missing or other):
+            wrong.append((one.row, said, missing[0] if missing else row["label"]))
+    if not wrong:
+        return []
+    place, said, answer = wrong[0]
+    told = f"in {len(wrong)} of {len(encoded[::step])} rows that were looked at, something else is trained than the answer"
+    why = f"of {examples.sources[place]} it is '{said:.60}', and its answer is '{answer:.60}'"
+    if examples.layout is Layout.CHAT:
+        return [f"{told}: {why}; {_FIX}"]
+    raise GuardError(told, where=examples.sources[place], why=why, fix=_FIX)
+
+
+def _wanted(row: Mapping[str, Any]) -> list[str]:
+    """The texts of a row that are to be learned."""
+    if "messages" in row:
+        return [turn["content"] for turn in row["messages"] if turn["role"] == "assistant"]
+    return [str(row[key]) for key in ("label", "completion", "chosen") if key in row][:1] or [row["text"]]
+
+
+def _holds(said: str, answer: str, tokenizer: Any) -> bool:
+    """Whether ``answer`` is in what was ``said``, as it stands or as the tokenizer gives it back."""
+    if (bare := _bare(answer)) in said:
+        return True
+    ids = tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
+    return _bare(tokenizer.decode(ids, skip_special_tokens=True)) in said or bare == ""
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
 
 
 def check_ids(encoded: Sequence[Encoded], template: Template, tokenizer: Any) -> list[str]:

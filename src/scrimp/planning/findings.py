@@ -12,7 +12,7 @@ from scrimp.core.errors import GuardError
 from scrimp.core.ledger import environment
 from scrimp.core.workspace import atomic_folder, atomic_write
 from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample, Score
-from scrimp.examples.records import Examples, Layout
+from scrimp.examples.records import Examples, Layout, input_text, normal
 from scrimp.planning.timing import WHOLE
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scrimp.planning.rungs import Base
     from scrimp.serving.predictors import Prediction
 
-__all__ = ["Climbed", "outcome", "parity_rows"]
+__all__ = ["Climbed", "check_apart", "outcome", "parity_rows"]
 
 _PARITY_ROWS = 8
 _SAMPLES = 12
@@ -47,6 +47,7 @@ def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *, 
     Raises:
         GuardError: if the winner, loaded from disk, predicts something else than what was evaluated.
     """
+    check_apart(run)
     _hand_over(run, winner, base)
     before = next((one for one in climbed if one.record.kind == "untouched"), None)
     return Outcome(
@@ -57,6 +58,20 @@ def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *, 
         foreseen=run.timing.foreseen[WHOLE],
         labels=run.train.labels, confusion=_confusion(run, winner), samples=_samples(run, before, winner),
         warnings=tuple(dict.fromkeys(run.warnings)), environment=environment(), reproduce="", predict="")
+
+
+def check_apart(run: Run) -> None:
+    """See that no test row was trained on, whatever was taken out before.
+
+    Raises:
+        GuardError: if one was.
+    """
+    learned = {normal(input_text(row)) for row in run.train.rows} if run.test is not None else set()
+    seen = [i for i, row in enumerate(run.test.rows) if normal(input_text(row)) in learned] if run.test else []
+    if seen and run.test is not None:
+        raise GuardError(f"{len(seen)} test rows stand among the training rows", where=run.test.sources[seen[0]],
+                         why="the scores would be of what was trained on",
+                         fix="give test rows that were not taken from the training rows")
 
 
 def parity_rows(train: Examples, test: Examples | None) -> Sequence[Any]:

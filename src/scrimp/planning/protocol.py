@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scrimp.core.errors import GuardError
 from scrimp.examples import splits
 from scrimp.examples.records import Examples
 
@@ -29,6 +30,13 @@ class Protocol:
     parts: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     refit: bool
     words: str
+
+    def __post_init__(self) -> None:
+        """Raises: GuardError: rows are judged on by a model that was trained on them, or twice."""
+        judged = self.judged
+        if len(set(judged)) < len(judged) or any(set(learned) & set(rows) for learned, rows in self.parts):
+            raise GuardError("rows are judged on that were trained on", where=self.words,
+                             fix="this is a defect of scrimp; please report it with the ledger")
 
     @property
     def judged(self) -> list[int]:

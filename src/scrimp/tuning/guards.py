@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrimp.tuning.objectives import Objective
     from scrimp.tuning.stream import Stream
 
-__all__ = ["MAX_REWINDS", "DeadGradient", "check_accumulation", "fault", "untrained"]
+__all__ = ["MAX_REWINDS", "DeadGradient", "Frozen", "Unmoved", "check_accumulation", "check_loss", "fault", "untrained"]
 
 MAX_REWINDS = 3
 _WINDOW = 32  # losses that a spike is judged by
@@ -60,6 +60,60 @@ class DeadGradient:
                              fix="leave them out of the adapter's targets")
 
 
+class Frozen:
+    """What is frozen stays what it is: of each tensor some numbers, from its beginning to its end, are remembered.
+
+    Args:
+        tensors: those that are not to move.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._tensors = dict(tensors)
+        self._before = {name: _some(tensor) for name, tensor in self._tensors.items()}
+
+    def check(self) -> None:
+        """Raises: GuardError: one of them has moved."""
+        if moved := [name for name, was in self._before.items() if not torch.equal(_some(self._tensors[name]), was)]:
+            raise GuardError(f"{len(moved)} tensors have moved that are frozen", where=", ".join(moved[:3]),
+                             why="what is saved would lack that change",
+                             fix="this is a defect of the adapter or the optimizer; please report it")
+
+
+def _some(tensor: torch.Tensor) -> torch.Tensor:
+    """At most 1024 of its numbers, evenly taken."""
+    flat = tensor.detach().reshape(-1)
+    return flat[::max(len(flat) // 1024, 1)].clone()
+
+
+class Unmoved:
+    """In the first steps with a learning rate, something must move where its gradient is largest."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], steps: int = 3) -> None:
+        self._parameters, self._left = list(parameters.values()), steps
+        self._before: list[tuple[nn.Parameter, int, float]] = []
+
+    def before(self) -> None:
+        """Note each tensor where its gradient is largest; called when the gradients are there."""
+        if self._left:
+            self._before = [(p, at := int(p.grad.abs().argmax()), float(p.detach().view(-1)[at]))
+                            for p in self._parameters if p.grad is not None and bool(p.grad.any())]
+
+    def after(self, rate: float) -> None:
+        """Look there when the optimizer has stepped with this learning rate.
+
+        Raises:
+            GuardError: nothing has moved in any of the steps.
+        """
+        if not self._left or not self._before or rate <= 0:
+            return
+        moved = any(float(p.detach().view(-1)[at]) != value for p, at, value in self._before)
+        self._left = 0 if moved else self._left - 1
+        self._before = []
+        if not moved and not self._left:
+            raise GuardError("the optimizer moves nothing", why="after three steps every number is what it was where "
+                             "its gradient is largest", fix="choose a larger learning_rate, or another optimizer")
+
+
 def fault(loss: float, gradient_norm: float, losses: Sequence[float]) -> str | None:
     """What is wrong with a step, or None.
 
@@ -93,6 +147,32 @@ def untrained(data: Sequence[Encoded], objective: Objective) -> list[int]:
         raise GuardError("nothing would be trained", why=f"no example of {len(data)} has a trained token or label",
                          fix="see what is trained with: scrimp inspect")
     return silent
+
+
+def check_loss(total: Callable[[Sequence[int]], float], plain: Callable[[int], float | None], pair: tuple[int, int], *,
+               tolerance: float) -> None:
+    """See that two rows have together the loss that they have alone, and that this is the one of the textbook.
+
+    Args:
+        total: the summed loss of some rows that are computed at once.
+        plain: the same of one row, computed as simply as can be; None where the objective has no such form.
+        pair: two rows, of different lengths if there are such.
+        tolerance: how much of the loss the plain one may differ; of one way together and alone, a twentieth of that.
+
+    Raises:
+        GuardError: the padding or the other row changes a row's loss, the loss is no sum, or it is not the plain one.
+    """
+    alone = [total([row]) for row in pair]
+    together = total(pair)
+    if not abs(together - sum(alone)) <= tolerance / 20 * max(abs(sum(alone)), 0.1):
+        raise GuardError(f"two rows have a loss of {together:.5g} together and of {sum(alone):.5g} alone",
+                         why="padding or other rows change a row's loss, or the loss is no sum over tokens or rows",
+                         fix="this is a defect of the objective or the model; please report it")
+    for row, ours in zip(pair, alone, strict=True):
+        if (theirs := plain(row)) is not None and not abs(ours - theirs) <= tolerance * max(abs(theirs), 0.1):
+            raise GuardError(f"the loss of a row is {ours:.5g}, and {theirs:.5g} when it is computed plainly",
+                             why="other tokens are predicted or counted than those that are trained",
+                             fix="this is a defect of the objective or the model; please report it")
 
 
 def check_accumulation(model: nn.Module, stream: Stream, objective: Objective, *, tokens: int,

@@ -28,7 +28,7 @@ from scrimp.core.workspace import fingerprint
 from scrimp.tuning.adapters import Chooser, compute_dtype, copied, put_back, trainable
 from scrimp.tuning.curve import CurvePoint
 from scrimp.tuning.fastpath import fast_path
-from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, fault, untrained
+from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, Frozen, Unmoved, check_loss, fault, untrained
 from scrimp.tuning.inbackward import InBackward
 from scrimp.tuning.memory import Tidy, is_out_of_memory, return_freed
 from scrimp.tuning.objectives import Loss, Objective, TorchBatch
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
+_LOSS_TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 1e-1}  # of a row's loss, by how it is computed
 _KEPT_TOKENS = 1024  # of a portion of rows whose lower states are computed together and kept
 _MORE = "declare more, or use a smaller batch_size"
 
@@ -148,7 +149,8 @@ class _Run:
                       f"(rows {rows}{' ...' if len(silent) > 5 else ''})")
         self.path = None if self.slow_because else packed_of(decoder_and_head(self.model)[0])
         self.work = Work.of(self.model, below=self.path.steady_parameters() if self.path else ())
-        self.dead = DeadGradient(self.moving)
+        self.dead, self.unmoved = DeadGradient(self.moving), Unmoved(self.moving)
+        self.frozen = Frozen({name: p for name, p in self.model.named_parameters() if name not in self.moving})
         self.validate_every = options.validate_every or self.stream.steps_per_epoch
         self.optimizer = self.method.build(self.moving.items(), steps)
         self.one_part = "step_in_backward" if options.step_in_backward else "objective" if self.objective.joint else ""
@@ -234,6 +236,7 @@ class _Run:
                  trainable=self.work.moving, precision=str(self.dtype).removeprefix("torch."),
                  computed=self.computed(),
                  options=self.options.model_dump(mode="json"))
+        self.check_loss()
         for name, chooser in self.choosers.items():
             self.choose(name, chooser)
         self.cut_to_tokens()
@@ -242,6 +245,40 @@ class _Run:
         if self.validate:
             self.measure()
         self.save()
+
+    def check_loss(self) -> None:
+        """Before anything is trained, see that two rows have the loss that they should have."""
+        lengths = self.stream.lengths
+        by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
+        pair = by_length[0], by_length[len(lengths) // 2]
+        if self.objective.joint or pair[0] == pair[1] or 2 * lengths[pair[1]] > self.at.micro_tokens:
+            return
+        random, tolerance = RandomState.now(), _LOSS_TOLERANCE[self.dtype]
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                check_loss(self.total_loss, self.plain_loss, pair, tolerance=tolerance)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise  # of two rows at once, which training may do with less: it makes its parts smaller
+        finally:
+            self.model.train()
+            random.put_back()
+            self.passed(0)
+        self.meter.charge(flops=self.work.forward_flops(3 * self.stream.tokens(pair), 0))  # beside the data's passes
+
+    def total_loss(self, rows: Sequence[int]) -> float:
+        """The summed loss of examples that are computed at once, as they are in training."""
+        return sum(float(self.objective.loss(self.model, batch).total) for batch in self.at_once(rows))
+
+    def plain_loss(self, row: int) -> float | None:
+        """That of one example as the objective's textbook has it, on the usual path."""
+        return next(self.objective.plain(self.model, batch) for batch in self.at_once([row]))
+
+    def at_once(self, rows: Sequence[int]) -> Iterator[TorchBatch]:
+        for _, batch in self.stream.batches(rows, self.at.micro_tokens, self.path):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+                yield TorchBatch.of(batch, self.device)
 
     def choose(self, name: str, chooser: Chooser) -> None:
         """Let a part of the adapter look at the first steps' gradients and choose what moves; the looks are billed."""
@@ -291,7 +328,9 @@ class _Run:
             return
         self.dead.see()
         if not self.in_backward:
+            self.unmoved.before()
             self.optimizer.step()
+            self.unmoved.after(rate)
         self.feed.see(self.at.step, self.each)
         self.weights.see(self.each[i] for i in indices if i in self.each)
         self.at.step += 1
@@ -558,6 +597,10 @@ class _Run:
 
     def close(self) -> None:
         """Say and save how the run ended, so that it is not run again."""
+        self.frozen.check()
+        if self.at.curve and not any(point.learning_rate > 0 for point in self.at.curve):
+            raise GuardError("the learning rate was never above zero", where=f"{self.at.step} steps",
+                             fix="choose another schedule, or a larger learning_rate")
         if self.validate and self.at.best_step == 0:
             self.warn("no step was better on validation than the start: the weights are those of the start")
         self.save()

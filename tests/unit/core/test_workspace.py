@@ -138,3 +138,17 @@ def test_a_step_is_finished_once_it_was_made(tmp_path: Path) -> None:
     space.step("kind", {"a": 1}, lambda folder: None)
     assert space.finished("kind", {"a": 1})
     assert not space.finished("kind", {"a": 2}) and not space.finished("other", {"a": 1})
+
+
+def test_a_step_of_other_inputs_is_refused_and_a_damaged_mark_makes_it_again(tmp_path: Path) -> None:
+    space, made = Workspace(tmp_path), []
+    done = space.step("kind", {"a": (1, 2.5), "b": None}, made.append)
+    assert space.step("kind", {"a": (1, 2.5), "b": None}, made.append) == done and len(made) == 1
+    for damaged in ("", "[]", "{", "null"):
+        (done / "step.json").write_text(damaged)
+        space.step("kind", {"a": (1, 2.5), "b": None}, made.append)
+    assert len(made) == 5
+    (done / "step.json").write_text(json.dumps({"kind": "kind", "inputs": {"a": [1, 3.5]}}))
+    with pytest.raises(WorkspaceError, match="other inputs") as caught:
+        space.step("kind", {"a": (1, 2.5), "b": None}, made.append)
+    assert caught.value.where == str(done) and caught.value.fix

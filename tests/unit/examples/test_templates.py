@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import toy_tokenizers as toys
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from scrimp.core.errors import DataError, GuardError, OptionError
 from scrimp.examples.formats import read
+from scrimp.examples.masks import check_answers
 from scrimp.examples.records import Layout
 from scrimp.examples.templates import Encoded, Template, check_ids, check_mask, inspect
 
@@ -471,3 +474,63 @@ def test_a_character_cut_in_half_is_shown_as_such() -> None:
     looked = inspect(examples, template, tok)
     assert "".join(looked.rows[0].tokens) == tok.decode(template.encode(examples[0], tok).ids)
     assert looked.warnings == ("every document was cut, so that the end token is never learned; raise max_tokens",)
+
+
+ANSWERED = {
+    "label": [{"text": "what a good film", "label": "positive"}, {"text": "what a bad film", "label": "negative"}],
+    "prompt": [{"prompt": "one and two", "completion": " three  four\nfive "},
+               {"prompt": "six", "completion": "naïve 😀"}],
+    "chat": [{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"},
+                           {"role": "user", "content": "so?"}, {"role": "assistant", "content": "no, never"}]}],
+    "text": [{"text": "a document, and nothing but it"}],
+    "preference": [{"prompt": "say it", "chosen": "one two", "rejected": "three"}],
+}
+
+
+@pytest.mark.parametrize("layout", ANSWERED)
+@pytest.mark.parametrize("style", [None, "plain"])
+def test_what_is_trained_is_the_answer(causal_folder, layout, style):
+    tok = AutoTokenizer.from_pretrained(causal_folder)
+    rows = read(ANSWERED[layout])
+    template = Template.for_(tok, rows, style=style)
+    encoded = template.encode_all(rows, tok)
+    assert check_answers(encoded, rows, template, tok) == []
+    if layout == "text":
+        return
+    early = [replace(one, trained=[*one.trained[4:], *[False] * 4]) for one in encoded]
+    assert "something else is trained" in told_of(early, rows, template, tok)
+    cut = [replace(one, ids=one.ids[:one.trained.index(True)], trained=one.trained[:one.trained.index(True)])
+           for one in encoded]
+    assert f"in {len(rows)} of {len(rows)} rows" in told_of(cut, rows, template, tok)
+    assert check_answers([replace(one, truncated=True) for one in cut], rows, template, tok) == []
+
+
+def told_of(encoded, rows, template, tok) -> str:
+    """A warning about chats, an error about others."""
+    if rows.layout is Layout.CHAT:
+        return check_answers(encoded, rows, template, tok)[0]
+    with pytest.raises(GuardError) as caught:
+        check_answers(encoded, rows, template, tok)
+    return caught.value.told()
+
+
+def test_swapped_labels_are_told_with_their_row(causal_folder):
+    tok = AutoTokenizer.from_pretrained(causal_folder)
+    rows = read(ANSWERED["label"])
+    template = Template.for_(tok, rows)
+    with pytest.raises(GuardError, match="'negative', and its answer is 'positive'") as caught:
+        check_answers(template.encode_all(rows, tok)[::-1], rows, template, tok)
+    assert caught.value.where == "rows:2"
+
+
+@settings(max_examples=100, deadline=None)
+@given(prompt=nasty, answer=nasty, which=st.integers(0, len(TOKENIZERS) - 1))
+def test_no_answer_is_strange_enough_to_be_called_another_one(prompt: str, answer: str, which: int) -> None:
+    tok = TOKENIZERS[which]()
+    rows = read([{"prompt": prompt, "completion": answer}])
+    template = Template.for_(tok, rows)
+    try:
+        encoded = template.encode_all(rows, tok)
+    except DataError:
+        assume(False)
+    assert check_answers(encoded, rows, template, tok) == []

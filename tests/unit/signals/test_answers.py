@@ -129,7 +129,8 @@ def test_a_file_that_was_cut_short_is_not_filled_with_zeros(tmp_path, name):
 
 
 @pytest.mark.parametrize("header", [b"{'descr': '<f4", b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 1",
-                                    b"{'descr': [('a'], 'fortran_order': 1, 'shape': (10**30,)}", b"\0" * 20, b"(" * 100])
+                                    b"{'descr': [('a'], 'fortran_order': 1, 'shape': (10**30,)}", b"\0" * 20,
+                                    b"(" * 100])
 def test_a_header_that_was_changed_is_damage(tmp_path, header):
     signals(tmp_path)._answers(Multiples(), "q", [1, 2, 3, 4])
     file, = tmp_path.rglob("values.npy")

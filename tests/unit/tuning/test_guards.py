@@ -1,6 +1,7 @@
 """Each guard with its fault planted."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,21 +11,23 @@ from scrimp.core.ledger import Ledger
 from scrimp.core.registry import build
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable, trainable_state
-from scrimp.tuning.guards import DeadGradient, check_accumulation, fault
+from scrimp.tuning.guards import DeadGradient, Unmoved, check_accumulation, fault
 from scrimp.tuning.objectives import SFT, Loss
 from scrimp.tuning.stream import Stream
 
 
 class PoisonedSFT(SFT):
-    """Multiplies the losses of some calls (from 0)."""
+    """Multiplies the losses of some calls with a gradient (from 0)."""
 
     calls: tuple[int, ...] = ()
     by: str = "nan"
     _seen: int = -1
 
     def loss(self, model, batch):
-        self._seen += 1
         loss = super().loss(model, batch)
+        if not torch.is_grad_enabled():
+            return loss
+        self._seen += 1
         return Loss(loss.total * float(self.by), loss.count) if self._seen in self.calls else loss
 
 
@@ -151,3 +154,89 @@ def test_accumulation_that_changes_the_loss_is_caught(lora):
     stream = Stream(uneven(), batch_size=4, seed=0, pad_id=0)
     with pytest.raises(GuardError, match="accumulation changes the gradient"):
         check_accumulation(lora(), stream, MeanSFT(), tokens=1)
+
+
+class ShiftedSFT(SFT):
+    """Learns each trained token from a state that has seen it."""
+
+    def token_losses(self, model, batch, *, summed=False):
+        losses, rows = super().token_losses(model, replace(batch, trained=batch.trained.roll(-1, 1)), summed=summed)
+        return losses, rows
+
+
+class NeighbourlySFT(SFT):
+    """A row's loss depends on how many rows are beside it."""
+
+    def loss(self, model, batch):
+        loss = super().loss(model, batch)
+        return Loss(loss.total * len(batch.input_ids), loss.count)
+
+
+@pytest.mark.parametrize(("objective", "told"), [
+    (ShiftedSFT(), "computed plainly"), (NeighbourlySFT(), "together and of"), (MeanSFT(), "together and of")])
+def test_a_loss_that_is_another_one_is_told_before_the_first_step(lora, data, fit, tmp_path, objective, told):
+    model = lora()
+    before = trainable_state(model)
+    with pytest.raises(GuardError, match=told):
+        fit(model, data, objective=objective)
+    assert all(torch.equal(p, before[n]) for n, p in trainable(model).items())
+
+
+def test_padding_that_an_encoder_attends_to(pooled, data, fit, monkeypatch):
+    from scrimp.examples import batching
+
+    whole = batching.collate
+
+    def attended(*given, **named):
+        made = whole(*given, **named)
+        return replace(made, attention_mask=made.attention_mask * 0 + 1)
+
+    with torch.no_grad():
+        pooled.head.weight.mul_(100)  # so that what a classifier begins with is seen in its loss
+    monkeypatch.setattr(batching, "collate", attended)
+    with pytest.raises(GuardError, match="together and of"):
+        fit(pooled, data, objective="classify")
+
+
+def test_an_optimizer_that_skips_its_steps(causal, data, fit, monkeypatch):
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure=None: None)
+    with pytest.raises(GuardError, match="moves nothing"):
+        fit(causal, data)
+
+
+def test_a_first_step_without_a_rate_proves_nothing():
+    parameter = torch.nn.Parameter(torch.ones(3))
+    guard = Unmoved({"a": parameter})
+    parameter.grad = torch.tensor([0.0, 2.0, 1.0])
+    for rate in (0.0, 0.0, 0.0, 0.0, 1e-3, 1e-3):
+        guard.before()
+        guard.after(rate)
+    guard.before()
+    parameter.data[1] -= 0.1
+    guard.after(1e-3)
+    for _ in range(5):
+        guard.before()
+        guard.after(1e-3)  # later steps are not looked at
+
+
+def test_a_schedule_that_never_begins(causal, data, fit):
+    class Never(type(build("schedule", "constant"))):
+        def factor(self, step, steps):
+            return 0.0
+
+    with pytest.raises(GuardError, match="never above zero"):
+        fit(causal, data, schedule=Never())
+
+
+def test_a_frozen_weight_that_moves_is_told(lora, data, fit):
+    model = lora()
+    frozen = model.get_base_model().model.layers[1].mlp.up_proj.base_layer.weight
+
+    def drifting() -> float:
+        frozen.data[-1, -1] += 1e-3
+        frozen.data[0, 0] += 1e-3
+        return 1.0
+
+    with pytest.raises(GuardError, match=r"1 tensors have moved that are frozen") as caught:
+        fit(model, data, validate=drifting)
+    assert "layers.1.mlp.up_proj" in caught.value.where

@@ -147,6 +147,12 @@ class Objective(Method):
                           why="the sampling or the weighting goes by it",
                           fix="choose another objective, or sampling: shuffle and weighting: uniform")
 
+    def plain(self, model: nn.Module, batch: TorchBatch) -> float | None:
+        """The summed loss of a batch by the textbook's formula and the model's own logits, which a guard compares with
+        `loss`; None where the objective has no such form.
+        """
+        return None
+
     def supervised(self, example: Encoded) -> int:
         """How many tokens or rows of this example the loss counts."""
         raise NotImplementedError

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from scrimp.core.registry import preset
 from scrimp.tuning.objectives.base import Loss, Losses, TorchBatch
-from scrimp.tuning.objectives.tokens import TokenObjective
+from scrimp.tuning.objectives.tokens import TokenObjective, full_logits
 
 __all__ = ["SFT"]
 
@@ -30,6 +31,11 @@ class SFT(TokenObjective):
         losses, rows = self.token_losses(model, batch)
         count = len(batch.input_ids)
         return Losses(losses.new_zeros(count).index_add(0, rows, losses), torch.bincount(rows, minlength=count))
+
+    def plain(self, model: nn.Module, batch: TorchBatch) -> float | None:
+        logits = full_logits(model, batch)[:, :-1].float()
+        learned = batch.input_ids[:, 1:].masked_fill(~batch.trained[:, 1:], -100)
+        return float(F.cross_entropy(logits.flatten(0, 1), learned.flatten(), ignore_index=-100, reduction="sum"))
 
 
 preset("sft", SFT)
