@@ -57,7 +57,8 @@ def _recipe(good: Path, at: Path) -> Path:
 _MODEL = ("config.json", "model.safetensors")
 _RUN = ("scores.json", "model/scrimp.json")
 COMMANDS: dict[str, Command] = {
-    "tune": Command(_learn("tune", "--rank", "2", "--steps", "60", "--batch-size", "4", "--checkpoint-every-steps", "5"),
+    "tune": Command(_learn("tune", "--rank", "2", "--steps", "60", "--batch-size", "4", "--checkpoint-every-steps",
+                           "5"),
                     "out", ("model/*.safetensors",), _RUN, weight=5),
     "tune, answers": Command(lambda good, at: [
         "tune", str(good / "rows/pairs.jsonl"), "--out", str(at / "out"), "--model", str(good / "causal"), "--adapter",
@@ -70,7 +71,8 @@ COMMANDS: dict[str, Command] = {
                                          "--budget", "5m"], "out", (), ("comparison.json",), weight=0.4),
     "select": Command(lambda good, at: ["select", str(good / "rows/train.jsonl"), "--method", "random", "--keep", "50%",
                                         "--out", str(at / "kept.jsonl")], "kept.jsonl", ("",), weight=2),
-    "mix": Command(lambda good, at: ["mix", f"{good}/rows/train.jsonl,{good}/rows/test.jsonl", "--method", "temperature",
+    "mix": Command(lambda good, at: ["mix", f"{good}/rows/train.jsonl,{good}/rows/test.jsonl", "--method",
+                                     "temperature",
                                      "--out", str(at / "mix.jsonl")], "mix.jsonl", ("",), weight=2),
     "deduplicate": Command(lambda good, at: ["deduplicate", str(good / "rows/train.jsonl"), "--out",
                                              str(at / "once.jsonl")], "once.jsonl", ("",), weight=2),
@@ -80,7 +82,8 @@ COMMANDS: dict[str, Command] = {
     "merge": Command(lambda good, at: ["merge", str(good / "runs/labels"), str(good / "runs/sums"), "--base",
                                        str(good / "causal"), "--method", "soup", "--out", str(at / "out")],
                      "out", ("*.safetensors",), _MODEL, weight=3),
-    "export": Command(lambda good, at: ["export", str(good / "runs/labels"), "--out", str(at / "out"), "--form", "merged"],
+    "export": Command(lambda good, at: ["export", str(good / "runs/labels"), "--out", str(at / "out"), "--form",
+                                        "merged"],
                       "out", ("*.safetensors",), _MODEL, weight=2),
     "export, adapter": Command(lambda good, at: ["export", str(good / "runs/labels"), "--out", str(at / "out")],
                                "out", ("*.safetensors",), ("adapter_config.json", "adapter_model.safetensors")),

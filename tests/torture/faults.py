@@ -1,4 +1,4 @@
-"""Silent faults, planted one at a time: each makes the product do something wrong without a word, and a guard must speak.
+"""Silent faults, planted one at a time: each makes the product do something wrong without a word; a guard must speak.
 
 A fault is a function that is put in the place of one of the product's, or a file that is not what it was; then the verb
 is run. It is *caught* if a clear error comes before a result counts, or *warned of* if the result says so itself.
@@ -40,7 +40,8 @@ class At:
         test = self.good / "rows" / "test.jsonl"
         return scrimp.tune(str(self.rows(rows)), out=self.folder / "out", workspace=self.folder / "space",
                            model=str(self.good / model), **({"test": str(test)} if rows == "train" else {}),
-                           **{name: value for name, value in ({"steps": 8, "batch_size": 4, "rank": 2, "learning_rate": 5e-2}
+                           **{name: value for name, value in ({"steps": 8, "batch_size": 4, "rank": 2,
+                                                               "learning_rate": 5e-2}
                                                                 | choices).items() if value is not None})
 
     def rows(self, name: str) -> Path:
@@ -555,7 +556,8 @@ def _without_labels(text_of: Any) -> Any:
 def _merge(at: At) -> Any:
     import scrimp
 
-    return scrimp.merge([str(at.good / "runs" / "labels"), str(at.good / "runs" / "sums")], base=str(at.good / "causal"),
+    return scrimp.merge([str(at.good / "runs" / "labels"), str(at.good / "runs" / "sums")],
+                        base=str(at.good / "causal"),
                         method="soup", out=at.folder / "merged")
 
 
@@ -567,10 +569,9 @@ def _zeros_written(write: Any) -> Any:
     return wrong
 
 
-def _nan_merged(apply: Any) -> Any:
-    def wrong(self: Any, *given: Any, **named: Any) -> Any:
-        for name, value in apply(self, *given, **named):
-            yield name, value * float("nan") if name.endswith("norm.weight") else value
+def _nan_merged(tensor: Any) -> Any:
+    def wrong(self: Any, name: str, *given: Any) -> Any:
+        return tensor(self, name, *given) * (float("nan") if name.endswith("norm.weight") else 1.0)
 
     return wrong
 
@@ -607,9 +608,9 @@ def _no_positions(read: Any) -> Any:
 
 def _searched_seeds(at: At) -> Any:
     from scrimp.evidence import runs
-    from scrimp.evidence.claims import claims
+    from scrimp.evidence.claims import all_claims
 
-    return runs.try_claim(claims()[0], None, seeds=(*runs._SEARCH_SEEDS, 1, 2, 3, 4))  # type: ignore[arg-type]
+    return runs.try_claim(all_claims()[0], None, seeds=(*runs._SEARCH_SEEDS, 1, 2, 3, 4))  # type: ignore[arg-type]
 
 
 def _unequal(at: At) -> Any:
@@ -617,9 +618,9 @@ def _unequal(at: At) -> Any:
     from types import SimpleNamespace
 
     from scrimp.evidence import runs
-    from scrimp.evidence.claims import claims
+    from scrimp.evidence.claims import all_claims
 
-    claim = next(one for one in claims() if not one.declared.unequal)
+    claim = next(one for one in all_claims() if not one.declared.unequal)
     arms = {name: SimpleNamespace(forward=100 * (1 + place), backward=100)
             for place, name in enumerate(claim.declared.arms)}
     return runs._check_equal(claim, arms)  # type: ignore[arg-type]
@@ -632,7 +633,7 @@ def _fast_is_other(states: Any) -> Any:
 def _weights_not_put_back(at: At) -> Any:
     """The weights that ship are the last and not the best; where none was better, these differ."""
     with _planted("scrimp.tuning.trainer:put_back", lambda _: lambda *given: None):
-        return at.tune("pairs", validate_every=2, patience=2, epochs=2)
+        return at.tune("pairs", validate_every=2, patience=2)
 
 
 def _seeds_ignored(at: At) -> Any:
@@ -653,7 +654,8 @@ _MASKS = "scrimp.examples.masks"
 _FOUND = "scrimp.planning.findings: the saved model is loaded and asked again"
 _EXPORT = "scrimp.checkpoints.exporting.check_export"
 FAULTS: tuple[Fault, ...] = (
-    Fault("no token is trained", _by(_RENDER, _rendered(lambda ids, trained: (ids, [False] * len(ids))), lambda at: at.tune("pairs")),
+    Fault("no token is trained", _by(_RENDER, _rendered(lambda ids, trained: (ids, [False] * len(ids))),
+                                     lambda at: at.tune("pairs")),
           f"{_MASKS}.check_mask", "nothing would be trained|no trained|never learned"),
     Fault("the tokens of the prompt are trained",
           _by(_RENDER, _rendered(lambda ids, trained: (ids, [True] * len(ids))), lambda at: at.tune("pairs")),
@@ -690,7 +692,8 @@ FAULTS: tuple[Fault, ...] = (
           f"{_GUARDS}.DeadGradient", "never have a gradient"),
     Fault("the loss is NaN after some steps", _by(_LOSS, _objective(_nan_from(12)), At.tune),
           f"{_GUARDS}.fault, three rewinds", "does not hold"),
-    Fault("the last step leaves NaN", _by(_BUILD, _optimizer(_nan_at_the_end), At.tune), "finite numbers wherever a model is asked", "finite|NaN|nan"),
+    Fault("the last step leaves NaN", _by(_BUILD, _optimizer(_nan_at_the_end), At.tune),
+          "finite numbers wherever a model is asked", "finite|NaN|nan"),
     Fault("the optimizer skips its steps", _by(_BUILD, _optimizer(_skips), lambda at: at.full()), f"{_GUARDS}.Unmoved",
           "moves nothing"),
     Fault("the learning rate is zero",
@@ -702,14 +705,17 @@ FAULTS: tuple[Fault, ...] = (
     Fault("a finished step of other rows is taken", _stale_step, "scrimp.core.workspace.Workspace.step: its inputs",
           "other inputs"),
     Fault("two layers' adapters are exchanged when saved",
-          _by("scrimp.serving.language:save_adapter", _after_saving("adapter_model.safetensors", _layers_swapped), At.tune),
+          _by("scrimp.serving.language:save_adapter", _after_saving("adapter_model.safetensors", _layers_swapped),
+              At.tune),
           _FOUND, "predicts something else"),
     Fault("an adapter names modules that there are not", _names_changed,
           "scrimp.checkpoints.exporting.verify_adapter_folder", "does not fit"),
-    Fault("the head's order is not the labels'", _by("scrimp.checkpoints.exporting:save_head", _labels_reversed, At.pooled),
+    Fault("the head's order is not the labels'", _by("scrimp.checkpoints.exporting:save_head", _labels_reversed,
+                                                     At.pooled),
           _FOUND, "predicts something else|labels"),
     Fault("a merge is rounded to sixteen levels",
-          _by("scrimp.checkpoints.exporting:save_merged", _after_saving("model.safetensors", _sixteen_levels), At.export),
+          _by("scrimp.checkpoints.exporting:save_merged", _after_saving("model.safetensors", _sixteen_levels),
+              At.export),
           _EXPORT, "is not the one|lost what"),
     Fault("an adapter is merged twice", _export_of_a_copy(_merged_twice), _EXPORT, "is not the one"),
     Fault("an adapter is left out of the merge", _export_of_a_copy(_not_merged), _EXPORT, "is not the one|lost what"),
@@ -746,13 +752,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault("a tensor of a merged folder is lost",
           _by("scrimp.surgery.merging.folders:write_weights", _zeros_written, _merge),
           "scrimp.surgery.merging.folders", "is not the one"),
-    Fault("a merge gives NaN", _by("scrimp.surgery.merging.averages:LinearAverage.apply", _nan_merged, _merge),
+    Fault("a merge gives NaN", _by("scrimp.surgery.merging.averages:LinearAverage.tensor", _nan_merged, _merge),
           "scrimp.surgery.merging.base", "NaN"),
     Fault("rows of one batch have each other's adapter",
           _by("scrimp.compute.mixed:MixedAdapters.rows", _adapters_shifted, _gathered),
           "scrimp.serving.continuous.RunningBatch.check", "together than alone"),
     Fault("an arm has trained more than the others", _unequal, "scrimp.evidence.runs", "not at equal cost"),
-    Fault("the seeds that chose the options are reported", _searched_seeds, "scrimp.evidence.runs", "cannot be reported"),
+    Fault("the seeds that chose the options are reported", _searched_seeds, "scrimp.evidence.runs",
+          "cannot be reported"),
     Fault("the best weights are not put back", _weights_not_put_back, "none", "^$"),
     Fault("the seed is ignored", _seeds_ignored, "none", "^$"),
 )
@@ -772,7 +779,8 @@ def tried(fault: Fault, good: Path, folder: Path) -> tuple[str, str]:
         told = error.told()
         return ("caught" if re.search(fault.says, told) else "caught otherwise"), told[:300]
     told = found.model_dump_json() if hasattr(found, "model_dump_json") else ""
-    said = [*json.loads(told).get("warnings", []), *(rung.get("computed") or "" for rung in json.loads(told)["rungs"])] \
+    said = [*json.loads(told).get("warnings", []),
+            *(rung.get("computed") or "" for rung in json.loads(told)["rungs"])] \
         if told else []
     heard = next((one for one in said if re.search(fault.says, one)), None)
     return ("warned", heard[:300]) if heard else ("not caught", "; ".join(said)[:300])

@@ -46,7 +46,8 @@ def run(good: Path, place: Path, kept: Kept, *, runs: int, seed: int, only: str 
         if covered:
             facts |= {"points reached at first": covered[0][0], "points reached at last": covered[-1][0]}
         if made.returncode or sum(counts.values()) < runs:
-            kept.add(Trial(name, "the fuzzer", "failed", f"it ended with {made.returncode}", {"log": made.stderr[-1500:]}))
+            kept.add(Trial(name, "the fuzzer", "failed", f"it ended with {made.returncode}",
+                           {"log": made.stderr[-1500:]}))
         kept.add(Trial(name, "all", "right", "", facts))
         print(f"guided: {name}: {facts}", flush=True)
 
@@ -107,7 +108,8 @@ def main() -> None:
             (folder / "said.json").write_text(json.dumps({"counts": counts, "failures": failures}))
 
     atheris.Setup([sys.argv[0], str(folder / "corpus"), f"-runs={asked.runs}", f"-seed={asked.seed + 1}",
-                   f"-max_len={max(_LONGEST, source.stat().st_size)}", "-timeout=60", "-rss_limit_mb=6144", "-len_control=0",
+                   f"-max_len={max(_LONGEST, source.stat().st_size)}", "-timeout=60", "-rss_limit_mb=6144",
+                   "-len_control=0",
                    f"-artifact_prefix={folder}/"], tried)
     atheris.Fuzz()
 

@@ -116,9 +116,9 @@ class Watch:
         elif event == "open" and isinstance(given[0], str) and isinstance(given[2], int) and given[2] & (
                 os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             place = os.path.abspath(given[0])
-            if not place.startswith((*self.inside, "/dev/", "/proc/", _TEMP)) or "/../" in given[0]:
-                if not place.endswith(".pyc") and "__pycache__" not in place:
-                    self.seen.append(f"open for writing {place}")
+            allowed = place.startswith((*self.inside, "/dev/", "/proc/", _TEMP)) and "/../" not in given[0]
+            if not allowed and not place.endswith(".pyc") and "__pycache__" not in place:
+                self.seen.append(f"open for writing {place}")
 
 
 def _worker(good: str, folder: str, name: str, numbers: list[int], seed: int, parent: int) -> None:

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, then the same command again: it finishes, loses nothing, and leaves nothing half-written."""
+"""SIGKILL at random moments, then the same command again: it finishes, loses nothing, leaves nothing half-written."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def _begin(made: Any, good: Path, at: Path, command: Command, cache: Path) -> An
     return start(made, command.words(good, at), at / "log", cache=cache, space=space)
 
 
-def _unbroken(made: Any, good: Path, at: Path, command: Command, cache: Path) -> tuple[float, dict[str, str], str | None]:
+def _unbroken(made: Any, good: Path, at: Path, command: Command, cache: Path) -> tuple[float, dict[str, str],
+                                                                                       str | None]:
     """Seconds of a run that nobody kills, what it leaves, and what went wrong; the first fills the cache."""
     seconds, wanted = 0.0, {}
     for _ in range(2):

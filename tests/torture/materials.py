@@ -13,7 +13,8 @@ __all__ = ["PAIRS", "RECIPE", "ROWS", "TEST_ROWS", "lines", "make"]
 
 ROWS = [{"text": f"film {n} over the fox, {'I loved it' if n % 2 else 'I hated it'}", "label": "np"[n % 2]}
         for n in range(16)]
-TEST_ROWS = [{"text": f"show {n} under the dog, {'what a good one' if n % 2 else 'what a bad one'}", "label": "np"[n % 2]}
+TEST_ROWS = [{"text": f"show {n} under the dog, {'what a good one' if n % 2 else 'what a bad one'}",
+              "label": "np"[n % 2]}
              for n in range(100, 108)]
 PAIRS = [{"prompt": f"{a} + {b} =", "completion": str(a + b)} for a in range(4) for b in range(4)]
 CHATS = [{"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": f"count to {n}"},
@@ -96,8 +97,10 @@ def _records(folder: Path) -> None:
         "select": {"data": "a.jsonl", "keep": "5%", "method": "random", "out": "b.jsonl"},
         "mix": {"data": "web.jsonl,law.jsonl", "method": "temperature", "out": "mix.jsonl"},
         "merge": {"models": ["a", "b"], "method": "dare", "density": 0.5, "weights": [1, 0.5], "out": "m"},
-        "predict": {"run": "run", "data": "new.csv"}, "evaluate": {"run": "run", "data": "t.csv", "metrics": "accuracy"},
-        "compare": {"recipes": ["a.yaml", "b.yaml"], "out": "c"}, "export": {"run": "run", "out": "o", "form": "merged"},
+        "predict": {"run": "run", "data": "new.csv"}, "evaluate": {"run": "run", "data": "t.csv",
+                                                                   "metrics": "accuracy"},
+        "compare": {"recipes": ["a.yaml", "b.yaml"], "out": "c"}, "export": {"run": "run", "out": "o",
+                                                                             "form": "merged"},
         "deduplicate": {"data": "a.jsonl", "out": "b.jsonl"}, "serve": {"folder": "run", "port": 8000},
         "decontaminate": {"data": "a.jsonl", "against": "t.jsonl", "out": "b.jsonl"},
         "sample": {"name": "vader-films", "out": "d", "per_class": 4}, "clean": {"quota": "2GB"},
@@ -124,7 +127,8 @@ def _runs(folder: Path) -> None:
             scrimp.tune(str(folder / "rows" / f"{rows}.jsonl"), out=folder / "runs" / name, model=model,
                         test=str(folder / "rows" / "test.jsonl") if rows == "train" else None,
                         workspace=folder / "space", steps=2, batch_size=4, **choices)
-    WordCounts.fit([row["text"] for row in ROWS], [row["label"] for row in ROWS]).save(folder / "runs" / "words" / "model")
+    WordCounts.fit([row["text"] for row in ROWS],
+                   [row["label"] for row in ROWS]).save(folder / "runs" / "words" / "model")
 
 
 def _kept(folder: Path) -> None:

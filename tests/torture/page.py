@@ -27,7 +27,8 @@ def record(place: Path, *, command: str, seed: int) -> dict[str, Any]:
            for name in ("inputs", "kills", "surroundings")},
         "guided": {"groups": {trial.group: trial.facts for trial in parts["guided"] if trial.name == "all"},
                    "failures": _plain(parts["guided"].failures())},
-        "faults": _plain([{"fault": trial.name, **(trial.facts or {}), "told": trial.told} for trial in parts["faults"]])}
+        "faults": _plain([{"fault": trial.name, **(trial.facts or {}), "told": trial.told}
+                          for trial in parts["faults"]])}
 
 
 def _plain(told: Any) -> Any:
@@ -48,34 +49,49 @@ def page(results: dict[str, Any]) -> str:
     spoken = Counter(one["outcome"] for one in results["faults"])
     tried = sum(_sum(results["inputs"]["groups"]).values()) + sum(facts["inputs"] for facts in guided.values())
     parts = [
-        "# Faults", "What happens to scrimp when everything around it goes wrong. `make torture` does all of this again; "
+        "# Faults", "What happens to scrimp when everything around it goes wrong. `make torture` does all of "
+        "this again; "
         "this page is made of what it left, `tests/torture/results.json`.",
-        f"Command: `{results['command']}`, seed {results['seed']}, on {here['processor']} ({here['cores_used']} core), "
+        f"Command: `{results['command']}`, seed {results['seed']}, on {here['processor']} ({here['cores_used']} "
+        f"core), "
         f"{here['system']}, Python {here['python']}.",
         "## Corrupted inputs",
-        f"{tried:,} inputs. Each was read by what a person's command reads it with, in a process that is watched: a clear "
-        "error (what is wrong, and where, why or what to do) or a correct result passes; any other exception, a traceback, "
-        "a hang, a crash, memory that grows by a gigabyte, a program started, a file written elsewhere, planted code that "
+        f"{tried:,} inputs. Each was read by what a person's command reads it with, in a process that is "
+        f"watched: a clear "
+        "error (what is wrong, and where, why or what to do) or a correct result passes; any other exception, a "
+        "traceback, "
+        "a hang, a crash, memory that grows by a gigabyte, a program started, a file written elsewhere, planted "
+        "code that "
         "ran, or a result that cannot be right fails.",
-        "Drawn by hypothesis, by what the file means (values, types, keys, headers, numbers that are NaN or huge) and by its "
+        "Drawn by hypothesis, by what the file means (values, types, keys, headers, numbers that are NaN or "
+        "huge) and by its "
         "bytes:", _table(results["inputs"]["groups"], "read"),
-        "Guided by coverage (atheris over the code of scrimp); the last column is how many points of the code were reached "
+        "Guided by coverage (atheris over the code of scrimp); the last column is how many points of the code "
+        "were reached "
         "by a valid input, and in the end:", _guided(guided),
         _failures(results["inputs"]["failures"] + results["guided"]["failures"]),
-        "## Kills", "SIGKILL at a random moment, then the same command again. It must finish or say what to do, lose nothing "
-        "of what it was given, leave nothing half-written, and end with the same bytes as a run that nobody killed where "
+        "## Kills", "SIGKILL at a random moment, then the same command again. It must finish or say what to do, "
+        "lose nothing "
+        "of what it was given, leave nothing half-written, and end with the same bytes as a run that nobody "
+        "killed where "
         "that is promised (weights of trainings planned in steps, rows, merges, exports, predictions).",
         _table(results["kills"]["groups"], "verb"), _failures(results["kills"]["failures"]),
-        "## Surroundings", "Full disks (file systems in memory of 32 KiB to 2 MiB), folders that cannot be written, inputs that "
-        "vanish, a clock on the wall that leaps by up to a day at each look, two processes on one workspace, and little "
-        "memory (a limit on addresses). The command finishes, or says what is wrong and finishes when that is mended.",
+        "## Surroundings", "Full disks (file systems in memory of 32 KiB to 2 MiB), folders that cannot be "
+        "written, inputs that "
+        "vanish, a clock on the wall that leaps by up to a day at each look, two processes on one workspace, "
+        "and little "
+        "memory (a limit on addresses). The command finishes, or says what is wrong and finishes when that is "
+        "mended.",
         _table(results["surroundings"]["groups"], "what"), _failures(results["surroundings"]["failures"]),
-        "## Silent faults", f"{len(results['faults'])} faults were planted, one at a time, by putting a wrong function in the "
-        f"place of one of scrimp's, or a changed file in the place of a right one: {_counted(spoken)}. *Caught* is an error "
+        "## Silent faults", f"{len(results['faults'])} faults were planted, one at a time, by putting a wrong "
+        f"function in the "
+        f"place of one of scrimp's, or a changed file in the place of a right one: {_counted(spoken)}. *Caught* "
+        f"is an error "
         "before a result counts, *warned* a warning in the report.",
     ]
     table = ["| fault | outcome | guard | what it said |", "|---|---|---|---|"]
-    table += [f"| {one['fault']} | {one['outcome']} | {one['guard']} | {_cell(one['told'])} |" for one in results["faults"]]
+    table += [f"| {one['fault']} | {one['outcome']} | {one['guard']} | {_cell(one['told'])} |"
+              for one in results["faults"]]
     return "\n\n".join([part for part in parts if part] + ["\n".join(table)]) + "\n"
 
 
@@ -90,7 +106,8 @@ def _counted(counts: Counter[str]) -> str:
 def _table(groups: dict[str, dict[str, int]], name: str) -> str:
     rows = [f"| {name} | tried | {' | '.join(_KINDS.values())} |", "|---|--:|--:|--:|--:|"]
     for group, counts in [*groups.items(), ("**all**", dict(_sum(groups)))]:
-        rows.append(f"| {group} | {sum(counts.values())} | {' | '.join(str(counts.get(kind, 0)) for kind in _KINDS)} |")
+        cells = " | ".join(str(counts.get(kind, 0)) for kind in _KINDS)
+        rows.append(f"| {group} | {sum(counts.values())} | {cells} |")
     return "\n".join(rows)
 
 

@@ -87,6 +87,7 @@ def refusal(error: BaseException) -> str | None:
 
 def machine() -> dict[str, Any]:
     """Where the campaign ran: no name and no path of it."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    cpu = re.search(r"model name\s*: (.*)",
+                    Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
     return {"processor": cpu.group(1) if cpu else platform.machine(), "cores_used": len(os.sched_getaffinity(0)),
             "system": f"{platform.system()} {platform.release()}", "python": platform.python_version()}

@@ -16,8 +16,10 @@ __all__ = ["DRAWERS", "Draw", "corrupted"]
 
 Draw = Callable[[Any], Any]  # hypothesis' own: a strategy's value
 
-_BYTES = [b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b'"', b"'", b"{", b"}\n", b"\n\n", b"\r", b"-", b"NaN", b"1e999", b"null",
-          b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\xe2\x80\xa8", b",", b"\t", b"[" * 3000, b'{"a":' * 3000, b"\x1a", b"../",
+_BYTES = [b"\0", b"\xff\xfe", b"\xef\xbb\xbf",
+          b'"', b"'", b"{", b"}\n", b"\n\n", b"\r", b"-", b"NaN", b"1e999", b"null",
+          b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\xe2\x80\xa8", b",", b"\t", b"[" * 3000, b'{"a":' * 3000, b"\x1a",
+                                                                                              b"../",
           b"9" * 5000]
 _TEXTS = ["", " ", "\0", "a" * 5000, "../../../etc/passwd", "/etc/passwd", "~/x", "\ud800", "𐍈\u202e", "NaN", "none",
           "{{ ''.__class__.__mro__ }}", "{% for i in range(10**9) %}x{% endfor %}", "__import__('os')", "%s%n", "-1",

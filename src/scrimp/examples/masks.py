@@ -112,7 +112,8 @@ def check_answers(encoded: Sequence[Encoded], examples: Examples, template: Temp
     if not wrong:
         return []
     place, said, answer = wrong[0]
-    told = f"in {len(wrong)} of {len(encoded[::step])} rows that were looked at, something else is trained than the answer"
+    told = (f"in {len(wrong)} of {len(encoded[::step])} rows that were looked at, something else is trained than the "
+            "answer")
     why = f"of {examples.sources[place]} it is '{said:.60}', and its answer is '{answer:.60}'"
     if examples.layout is Layout.CHAT:
         return [f"{told}: {why}; {_FIX}"]
