@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests import tiny
 
-__all__ = ["PAIRS", "RECIPE", "ROWS", "TEST_ROWS", "lines", "make"]
+__all__ = ["PAIRS", "RECIPE", "ROWS", "TEST_ROWS", "basics", "lines", "make"]
 
 ROWS = [{"text": f"film {n} over the fox, {'I loved it' if n % 2 else 'I hated it'}", "label": "np"[n % 2]}
         for n in range(16)]
@@ -44,16 +44,21 @@ def make(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     os.environ |= {"SCRIMP_WORKSPACE": str(folder / "space"), "SCRIMP_CACHE": str(folder / "cache")}
-    _rows(folder / "rows")
+    basics(folder)
     tiny.causal(folder / "causal")
     tiny.encoder(folder / "encoder")
-    _records(folder / "records")
     (folder / "gguf").mkdir()
     tiny.gguf(folder / "causal", folder / "gguf" / "tiny.gguf")
     _runs(folder)
     _kept(folder)
     (folder / _DONE).touch()
     return folder
+
+
+def basics(folder: Path) -> None:
+    """What needs no model: rows in every format, recipes, options, requests."""
+    _rows(folder / "rows")
+    _records(folder / "records")
 
 
 def _rows(folder: Path) -> None:
