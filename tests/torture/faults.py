@@ -34,25 +34,15 @@ class At:
     good: Path
     folder: Path
 
-    def tune(self, rows: str = "train", model: str = "causal", **choices: Any) -> Any:
+    def tune(self, rows: str = "train", model: str = "loud", **choices: Any) -> Any:
         import scrimp
 
         test = self.good / "rows" / "test.jsonl"
+        base = self.loud() if model == "loud" else self.good / model
+        asked = {"steps": 8, "batch_size": 4, "rank": 2, "learning_rate": 5e-2} | choices
         return scrimp.tune(str(self.rows(rows)), out=self.folder / "out", workspace=self.folder / "space",
-                           model=str(self.good / model), **({"test": str(test)} if rows == "train" else {}),
-                           **{name: value for name, value in ({"steps": 8, "batch_size": 4, "rank": 2,
-                                                               "learning_rate": 5e-2}
-                                                                | choices).items() if value is not None})
-
-    def rows(self, name: str) -> Path:
-        if name == "words":
-            path = self.folder / "words.jsonl"
-            path.write_text(lines(_WORDS))
-            return path
-        return self.good / "rows" / f"{name}.jsonl"
-
-    def pooled(self, **choices: Any) -> Any:
-        return self.tune(model="encoder", objective="classify", **choices)
+                           model=str(base), **({"test": str(test)} if rows == "train" else {}),
+                           **{name: value for name, value in asked.items() if value is not None})
 
     def full(self, **choices: Any) -> Any:
         return self.tune(adapter="full", rank=None, learning_rate=1e-3, **choices)
@@ -287,7 +277,7 @@ def _nan_at_the_end(optimizer: Any, named: Any) -> None:
 def _resumed_elsewhere(at: At) -> Any:
     """A training goes on in a folder with the checkpoint of other rows, which the step's address would keep apart."""
     with _planted("scrimp.core.workspace:Workspace._address", lambda _: staticmethod(lambda kind, inputs: f"{kind}-0")):
-        with _planted("scrimp.tuning.trainer:_Run.result", lambda _: _stopping), contextlib.suppress(_Stop):
+        with _planted("scrimp.planning.ladder:outcome", lambda _: _stopping), contextlib.suppress(_Stop):
             at.tune()
         shutil.rmtree(at.folder / "out", ignore_errors=True)
         rows = at.folder / "other.jsonl"
@@ -295,7 +285,7 @@ def _resumed_elsewhere(at: At) -> Any:
         import scrimp
 
         return scrimp.tune(str(rows), out=at.folder / "out", workspace=at.folder / "space", rank=2, steps=8,
-                           batch_size=4, learning_rate=5e-2, model=str(at.good / "causal"),
+                           batch_size=4, learning_rate=5e-2, model=str(at.loud()),
                            test=str(at.good / "rows" / "test.jsonl"))
 
 
@@ -303,7 +293,7 @@ class _Stop(Exception):
     pass
 
 
-def _stopping(self: Any) -> Any:
+def _stopping(*given: Any, **named: Any) -> Any:
     raise _Stop
 
 
@@ -316,7 +306,7 @@ def _stale_step(at: At) -> Any:
         rows = at.folder / "other.jsonl"
         rows.write_text(lines([{**row, "text": f"other {row['text']}"} for row in ROWS]))
         return scrimp.tune(str(rows), out=at.folder / "second", workspace=at.folder / "space", rank=2, steps=8,
-                           batch_size=4, learning_rate=5e-2, model=str(at.good / "causal"),
+                           batch_size=4, learning_rate=5e-2, model=str(at.loud()),
                            test=str(at.good / "rows" / "test.jsonl"))
 
 
@@ -445,7 +435,7 @@ def _stale_digest(at: At) -> Any:
     run, path = at.run(), at.folder / "base" / "model.safetensors"
     scrimp.predict(run, ROWS[:2])
     was, data = path.stat(), bytearray(path.read_bytes())
-    data[-4:] = b"\0\0\x80\x3f"
+    data[-4:] = b"\0\0\0\x40"
     with path.open("r+b") as file:
         file.write(data)
     os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
@@ -700,8 +690,8 @@ FAULTS: tuple[Fault, ...] = (
           _by("scrimp.tuning.optimizers.schedules:WarmupDecay.factor", lambda _: lambda self, step, steps: 0.0,
               lambda at: at.full(schedule="cosine")), f"{_GUARDS}.Unmoved", "never above zero|moves nothing"),
     Fault("a frozen weight moves", _frozen_moves, f"{_GUARDS}.Frozen", "moved that are frozen"),
-    Fault("a training goes on from other rows' checkpoint", _resumed_elsewhere, "scrimp.tuning.snapshots: its identity",
-          "other data"),
+    Fault("a run goes on from what was made of other rows", _resumed_elsewhere,
+          "scrimp.core.workspace.Workspace.step: its inputs", "other inputs|other data"),
     Fault("a finished step of other rows is taken", _stale_step, "scrimp.core.workspace.Workspace.step: its inputs",
           "other inputs"),
     Fault("two layers' adapters are exchanged when saved",
