@@ -44,6 +44,9 @@ class At:
                            model=str(base), **({"test": str(test)} if rows == "train" else {}),
                            **{name: value for name, value in asked.items() if value is not None})
 
+    def pooled(self, **choices: Any) -> Any:
+        return self.tune(model="encoder", objective="classify", **choices)
+
     def full(self, **choices: Any) -> Any:
         return self.tune(adapter="full", rank=None, learning_rate=1e-3, **choices)
 

@@ -108,8 +108,8 @@ class Watch:
         if not self.inside:
             return
         if event in ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect"):
-            if event == "subprocess.Popen" and str(given[0]).endswith("c++"):
-                return  # the kernels' own compiler
+            if event == "subprocess.Popen" and (str(given[0]).endswith("c++") or "-I" in map(str, given[1])):
+                return  # the kernels' compiler, and where a stranger's pattern is tried within bounds
             self.seen.append(f"{event} {str(given)[:150]}")
         elif event == "exec" and getattr(given[0], "co_filename", "").startswith(tuple(self.inside)):
             self.seen.append(f"exec of {given[0].co_filename}")

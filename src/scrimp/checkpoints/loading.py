@@ -35,6 +35,7 @@ __all__ = ["Checkpoint", "Dtype", "Loaded", "fast_bf16", "load", "resolve"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+_LARGEST = 2.0**62  # of a weight: the square of what is larger is beyond all floats, and a norm takes squares
 _SMALL = 1 << 24  # numbers, such as tables that are computed, which cost nothing much
 _TOKENIZER_FILES = ("tokenizer*.json", "tokenizer*.model", "vocab.*", "merges.txt", "special_tokens_map.json",
                     "added_tokens.json", "chat_template.jinja", "spiece.model", "sentencepiece.bpe.model")
@@ -272,14 +273,18 @@ def _check_finite(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
     import torch
 
     for name, value in model.named_parameters():
-        if not bool(value.sum(dtype=torch.float32).isfinite()):  # a sum allocates nothing, and NaN and inf stay in it
-            raise ModelError(f"'{name}' holds NaN or infinite numbers", where=str(checkpoint.path),
-                             fix="download the model again, or take another")
+        low, high = torch.aminmax(value.detach())  # in which NaN stays
+        if not max(-float(low), float(high)) < _LARGEST:
+            raise ModelError(f"'{name}' holds NaN or infinite numbers, or some whose squares are",
+                             where=str(checkpoint.path), fix="download the model again, or take another")
 
 
 def _check_vocabulary(checkpoint: Checkpoint, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     rows = cast("torch.Tensor", model.get_input_embeddings().weight).shape[0]
     highest = max(tokenizer.get_vocab().values(), default=-1)
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise ModelError("the tokenizer's 'model_max_length' is no number", where=str(checkpoint.path),
+                         fix="take the folder as its authors published it")
     if not 0 <= highest < rows:
         raise ModelError(f"the tokenizer's ids go up to {highest}, the model has {rows} embeddings",
                          where=str(checkpoint.path), fix="use the tokenizer that belongs to this model")

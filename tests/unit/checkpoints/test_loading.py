@@ -252,7 +252,7 @@ def test_a_tensor_of_another_shape(causal_copy):
         load(resolve(causal_copy))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38, -1e30])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_numbers_that_are_none(causal_copy, value, dtype):
     def plant(weights):
@@ -262,6 +262,13 @@ def test_numbers_that_are_none(causal_copy, value, dtype):
     edit_tensors(causal_copy / "model.safetensors", plant)
     with pytest.raises(ModelError, match=r"up_proj\.weight' holds NaN or infinite"):
         load(resolve(causal_copy), dtype=dtype)
+
+
+@pytest.mark.parametrize("length", ["512", [512], "none"])
+def test_a_longest_text_that_is_no_number(causal_copy, length):
+    edit_json(causal_copy / "tokenizer_config.json", model_max_length=length)
+    with pytest.raises(ModelError, match=r"model_max_length' is no number|cannot be loaded"):
+        load(resolve(causal_copy))
 
 
 def test_a_tokenizer_larger_than_the_embedding(causal_folder, causal_copy):
