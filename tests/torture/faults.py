@@ -44,6 +44,22 @@ class At:
                            model=str(base), **({"test": str(test)} if rows == "train" else {}),
                            **{name: value for name, value in asked.items() if value is not None})
 
+    def loud(self) -> Path:
+        """The tiny model with logits as large as those of a trained one, by which differences are seen."""
+        loud = self.folder / "loud"
+        if not loud.exists():
+            shutil.copytree(self.good / "causal", loud)
+            _tensors(loud / "model.safetensors", lambda held: held | {
+                "model.embed_tokens.weight": held["model.embed_tokens.weight"] * 25})
+        return loud
+
+    def rows(self, name: str) -> Path:
+        if name == "words":
+            path = self.folder / "words.jsonl"
+            path.write_text(lines(_WORDS))
+            return path
+        return self.good / "rows" / f"{name}.jsonl"
+
     def pooled(self, **choices: Any) -> Any:
         return self.tune(model="encoder", objective="classify", **choices)
 

@@ -89,7 +89,7 @@ class _Case:
         if (broken := half(self.command, at)) is not None:
             return "failed", broken, {}
         if process.exitcode:
-            clear = "error:" in said and any(f"  {part}: " in said for part in ("why", "fix"))
+            clear = any(mark in said for mark in ("error: /", "  why: ", "  fix: "))  # where, why, or what to do
             last = said[said.rfind("error:"):][:300]
             return ("refused" if clear else "failed"), last, {"exit": process.exitcode}
         if self.command.leaves and fingerprints(at / self.command.leaves, self.command.same) != self.wanted:
