@@ -55,7 +55,7 @@ def page(results: dict[str, Any]) -> str:
         f"Command: `{results['command']}`, seed {results['seed']}, on {here['processor']} ({here['cores_used']} "
         f"core), "
         f"{here['system']}, Python {here['python']}.",
-        "The campaign goes on where it ended, and what it finds is mended in between: an outcome is that of the last try, "
+        "The campaign goes on where it ended, and what it finds is mended; an outcome is that of the last try, "
         "and the counts are of what was tried so far, which may be less than the command asks for.",
         "## Corrupted inputs",
         f"{tried:,} inputs. Each was read by what a person's command reads it with, in a process that is "

@@ -102,11 +102,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield beside
         _replace_folder(beside, path)
-    except OSError as error:
-        raise WorkspaceError("cannot be written", where=str(path), why=error.strerror or str(error),
+    except Exception as error:
+        if not _of_the_disk(error):
+            raise
+        raise WorkspaceError("cannot be written", where=str(path), why=getattr(error, "strerror", None) or str(error),
                              fix="free some disk or choose another folder") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _of_the_disk(error: Exception) -> bool:
+    """Whether the system could not write; safetensors tells of that by an error of its own."""
+    return isinstance(error, OSError) or (type(error).__name__ == "SafetensorError" and "(os error" in str(error))
 
 
 def _replace_folder(new: Path, path: Path) -> None:

@@ -152,3 +152,13 @@ def test_a_step_of_other_inputs_is_refused_and_a_damaged_mark_makes_it_again(tmp
     with pytest.raises(WorkspaceError, match="other inputs") as caught:
         space.step("kind", {"a": (1, 2.5), "b": None}, made.append)
     assert caught.value.where == str(done) and caught.value.fix
+
+
+def test_a_disk_that_is_full_for_safetensors_is_told(tmp_path: Path) -> None:
+    from safetensors import SafetensorError
+
+    with pytest.raises(WorkspaceError, match="No space left"), atomic_folder(tmp_path / "model"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(SafetensorError), atomic_folder(tmp_path / "model"):
+        raise SafetensorError("Error while deserializing header: invalid JSON")
+    assert not list(tmp_path.iterdir())
