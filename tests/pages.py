@@ -3,14 +3,14 @@
     python tests/pages.py                       # all pages
     python tests/pages.py docs/howto/chats.md   # one
 
-Each page runs in a folder of its own. A block of ``sh`` is run line by line, one of ``python`` as a whole, and a block with a
-title (``json title="rows.jsonl"``) is written to the file of that name. A comment in the line above a block says otherwise:
+Each page runs in a folder of its own. A block of ``sh`` is run line by line, one of ``python`` as a whole, and a block with
+a title (``json title="rows.jsonl"``) is written to the file of that name. A comment in the line above says otherwise:
 
     <!-- not run: WHY -->    it is left out, and that is told
-    <!-- until: URL -->      it runs in the background until the page ends; what follows waits for the address to answer
+    <!-- until: URL -->      it runs in the background until the page ends; what follows waits for the address
 
-The README runs with the real models. All other pages run with tiny random models in their place, two pages at a time, so
-that it is the commands that are tried, in little time. Port 8000 of a page is a free one here.
+The README runs with the real models. All other pages run with tiny random models in their place, two pages at a time,
+so that it is the commands that are tried, in little time. Port 8000 of a page is a free one here.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def stand_ins(folder: Path) -> None:
             _MODELS[asset.name](into)
         else:
             shutil.copytree(real[asset.name], into, dirs_exist_ok=True)
-        files = {path.name: fingerprint(path) for path in into.iterdir() if path.name not in ("asset.json", "step.json")}
+        files = {path.name: fingerprint(path) for path in into.iterdir() if path.name != "asset.json"}
         (into / "asset.json").write_text(json.dumps({"files": files}))
 
     with mock.patch.dict(os.environ, SCRIMP_CACHE=str(folder)), mock.patch.object(assets, "_fill", fill):
