@@ -4,7 +4,7 @@
     python tests/pages.py docs/howto/chats.md   # one
 
 Each page runs in a folder of its own. A block of ``sh`` is run line by line, one of ``python`` as a whole, and a block with
-a title (``json title="rows.jsonl"``) is written to the file of that name. A comment in the line above says otherwise:
+a title (``json title="rows.jsonl"``) is written to the file of that name. A comment in the line above may say more:
 
     <!-- not run: WHY -->    it is left out, and that is told
     <!-- until: URL -->      it runs in the background until the page ends; what follows waits for the address
