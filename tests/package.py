@@ -1,7 +1,7 @@
 """Build the wheel and the sdist, and try each where nothing of the source is near: `make package`.
 
-Each is installed in an empty virtual environment. There `scrimp` says its version, lists its methods and learns from a few
-rows, in a folder of its own, with tiny random models in place of the real ones. All extras must resolve.
+Each is installed in an empty virtual environment. There `scrimp` says its version, lists its methods and learns from a
+few rows, in a folder of its own, with tiny random models in place of the real ones. All extras must resolve.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python tests/pages.py                       # all pages
     python tests/pages.py docs/howto/chats.md   # one
 
-Each page runs in a folder of its own. A block of ``sh`` is run line by line, one of ``python`` as a whole, and a block with
-a title (``json title="rows.jsonl"``) is written to the file of that name. A comment in the line above may say more:
+Each page runs in a folder of its own. A block of ``sh`` is run line by line, one of ``python`` as a whole, and a block
+with a title (``json title="rows.jsonl"``) is written to that file. A comment in the line above may say otherwise:
 
     <!-- not run: WHY -->    it is left out, and that is told
     <!-- until: URL -->      it runs in the background until the page ends; what follows waits for the address
@@ -64,32 +64,32 @@ def blocks(text: str) -> Iterator[Block]:
         yield Block(found["language"], found["content"], found["title"], said.get("not run"), said.get("until"))
 
 
-def run(page: Path, environment: dict[str, str]) -> tuple[list[str], int]:
-    """Run a page's blocks; returns what is to be told, and how many commands were run.
+def run(page: Path, environment: dict[str, str]) -> int:
+    """Run a page's blocks, and tell of each command; returns how many were run.
 
     Raises:
-        Failed: with what was run until then, and the output of the command that failed.
+        Failed: a command failed; with its output.
     """
-    told, ran, behind = [], 0, list[subprocess.Popen[bytes]]()
+    name, ran, behind = page.name, 0, list[subprocess.Popen[bytes]]()
     with tempfile.TemporaryDirectory() as folder:
         try:
             for block in blocks(page.read_text(encoding="utf-8")):
                 if block.title:
                     Path(folder, block.title).write_text(block.content, encoding="utf-8")
                 elif block.not_run:
-                    told.append(f"  left out, {block.not_run}: {block.content.splitlines()[0]}")
+                    print(f"{name}: left out, {block.not_run}: {block.content.splitlines()[0]}", flush=True)
                 elif block.until:
                     behind.append(_behind(block, folder, environment))
                     ran += 1
                 else:
                     for command in commands(block):
-                        told.append(_done(command, folder, environment, told))
+                        _done(command, folder, environment, name)
                         ran += 1
         finally:
             for process in behind:
                 process.terminate()
                 process.wait(_WAIT_S)
-    return told, ran
+    return ran
 
 
 def commands(block: Block) -> list[str | list[str]]:
@@ -102,17 +102,16 @@ def commands(block: Block) -> list[str | list[str]]:
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _done(command: str | list[str], folder: str, environment: dict[str, str], before: list[str]) -> str:
+def _done(command: str | list[str], folder: str, environment: dict[str, str], page: str) -> None:
     """Run one command; ``make`` runs in the project's folder, as a page about it says."""
     shown = command if isinstance(command, str) else "the Python example"
     start = time.monotonic()
     done = subprocess.run(command if isinstance(command, list) else ["bash", "-eo", "pipefail", "-c", command],
                           cwd=ROOT if shown.startswith("make") else folder, env=environment, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_COMMAND_S, check=False)
-    line = f"  {shown} -> {done.returncode} in {time.monotonic() - start:.0f} s"
+    print(f"{page}: {shown} -> {done.returncode} in {time.monotonic() - start:.0f} s", flush=True)
     if done.returncode:
-        raise Failed("\n".join([*before, line, done.stdout]))
-    return line
+        raise Failed(done.stdout)
 
 
 def _behind(block: Block, folder: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -130,7 +129,7 @@ def _behind(block: Block, folder: str, environment: dict[str, str]) -> subproces
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     process.kill()
-    raise Failed(f"  {command}: {block.until} did not answer\n{log.read_text(encoding='utf-8', errors='replace')}")
+    raise Failed(f"{command}: {block.until} did not answer\n{log.read_text(encoding='utf-8', errors='replace')}")
 
 
 def _free_port() -> int:
@@ -181,15 +180,16 @@ def main(asked: list[str]) -> None:
 
 
 def _tell(page: Path, environment: dict[str, str], *, least: int = 0) -> None:
+    """Run a page and tell how long it took; ends the whole program where it fails."""
     start, name = time.monotonic(), page.relative_to(ROOT)
     try:
-        told, ran = run(page, environment)
+        ran = run(page, environment)
     except (Failed, subprocess.TimeoutExpired) as error:
         print(f"{name}: failed\n{error}", flush=True)
         os._exit(1)  # what else runs is of no use
     if ran < least:
         sys.exit(f"{name}: only {ran} commands were found")
-    print("\n".join([f"{name}: {ran} commands in {time.monotonic() - start:.0f} s", *told]), flush=True)
+    print(f"{name}: {ran} commands in {time.monotonic() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
