@@ -5,7 +5,6 @@ Nothing here is written into the folder of the documentation, so that none of it
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +13,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-from docs import evidence, reference, which
+from docs import evidence, reference, rooted, which
 from scrimp.evidence import claims, page, results
 
 ROOT = Path(__file__).parent.parent
-#: documents of the project's root that are pages of the site too
-ROOTED = {"README.md": "index.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md",
-          "CONTRIBUTING.md": "contributing.md"}
-_LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#]*)(#[^)]*)?\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -45,8 +40,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def made(root: Path) -> Iterator[tuple[str, str]]:
     """Name and content of each page that is made."""
-    for name, target in ROOTED.items():
-        yield target, as_page((root / name).read_text(encoding="utf-8"))
+    for name, target in rooted.PAGES.items():
+        yield target, rooted.as_page((root / name).read_text(encoding="utf-8"))
     tried = claims.all_claims()
     standings = results.standings(tried)
     yield "evidence.md", evidence.page(standings)
@@ -54,19 +49,6 @@ def made(root: Path) -> Iterator[tuple[str, str]]:
     methods = {claim.name: claim.declared.methods for claim in tried}
     yield "which-method.md", which.page(standings, methods, (root / "docs/selection-curves.md").read_text("utf-8"))
     yield from reference.pages()
-
-
-def as_page(text: str) -> str:
-    """A document of the root as a page: what is below ``docs`` is linked from there, the rest is named only."""
-    def link(found: re.Match[str]) -> str:
-        words, target, place = found[1], found[2], found[3] or ""
-        if target in ROOTED:
-            return f"[{words}]({ROOTED[target]}{place})"
-        if target.startswith("docs/"):
-            return f"[{words}]({target.removeprefix('docs/')}{place})"
-        return words
-
-    return _LINK.sub(link, text)
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -46,7 +46,8 @@ first, not what you will get. One that failed tells you to ask for the control f
 features, an encoder tuned as a whole, LoRA. It reports each by itself, on the same rows. `scrimp compare a.yaml
 b.yaml` settles which of two recipes is better on your rows. Neither needs this page.
 """
-_CURVES = "How many trainings must share a selection before it is ahead of chance"
+#: the heading of the table that is shown of the curves of selection
+CURVES = "How many trainings must share a selection before it is ahead of chance"
 
 
 def page(standings: Sequence[Standing], methods: Mapping[str, Sequence[str]], curves: str) -> str:
@@ -72,7 +73,7 @@ def page(standings: Sequence[Standing], methods: Mapping[str, Sequence[str]], cu
             parts += [f"## {NEEDS[family]} {{#{family}}}", *(_told(one, methods) for one in sorted(ones, key=_rank))]
         if ones and family == "selection":
             parts += ["**What a selection is worth with its own cost on the bill** "
-                      "([how that was measured](selection-curves.md)):", _section(curves, _CURVES)]
+                      "([how that was measured](selection-curves.md)):", _section(curves, CURVES)]
     return "\n\n".join(parts) + "\n"
 
 
