@@ -71,6 +71,7 @@ def test_every_page_of_the_site_that_shows_commands_is_run() -> None:
     found = [path for path in (pages.ROOT / "docs").rglob("*.md") if "methods" not in path.parts]
     shown = {path for path in found if any(block.language in ("sh", "python")
                                            for block in pages.blocks(path.read_text(encoding="utf-8")))}
+    #: serving.md has tests of its own in tests/unit/serving/test_serving_page.py; the others show no walk to follow
     others = {"serving.md", "low-data.md", "architecture.md", "benchmarks.md", "selection-curves.md", "selecting.md"}
-    assert {path.name for path in shown - set(pages.PAGES)} <= others  # serving.md: tests/unit/serving/test_serving_page
+    assert {path.name for path in shown - set(pages.PAGES)} <= others
     assert {path for path in shown if path.parent.name == "howto"} <= set(pages.PAGES)
