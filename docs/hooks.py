@@ -5,9 +5,11 @@ Nothing here is written into the folder of the documentation, so that none of it
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -38,6 +40,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """A bar in code within a table is written ``\\|`` for others; here it stands as it is."""
+    return re.sub(r"`[^`\n]*`", lambda code: code[0].replace("\\|", "|"), markdown)
+
+
 def made(root: Path) -> Iterator[tuple[str, str]]:
     """Name and content of each page that is made."""
     for name, target in rooted.PAGES.items():
@@ -46,7 +53,7 @@ def made(root: Path) -> Iterator[tuple[str, str]]:
     standings = results.standings(tried)
     yield "evidence.md", evidence.page(standings)
     yield "evidence-plots.html", page.render(standings)
-    methods = {claim.name: claim.declared.methods for claim in tried}
+    methods = {claim.name: which.shown(claim) for claim in tried}
     yield "which-method.md", which.page(standings, methods, (root / "docs/selection-curves.md").read_text("utf-8"))
     yield from reference.pages()
 

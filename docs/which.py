@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from docs.evidence import counted, verdict
+from scrimp.core.registry import lookup
+from scrimp.evidence.claims import Claim
 from scrimp.evidence.results import Standing
 from scrimp.evidence.verdicts import Finding
 
@@ -55,7 +57,7 @@ def page(standings: Sequence[Standing], methods: Mapping[str, Sequence[str]], cu
 
     Args:
         standings: of all claims.
-        methods: of each claim, by name, the methods that it is about (``family/name``).
+        methods: of each claim, by name, the methods that it is about (``family/name``); its controls are none.
         curves: the page of the curves of selection, of which one table is shown.
 
     Raises:
@@ -64,7 +66,7 @@ def page(standings: Sequence[Standing], methods: Mapping[str, Sequence[str]], cu
     families = {family: [one for one in standings if one.family == family] for family in NEEDS}
     if unknown := {one.family for one in standings} - set(NEEDS):
         raise KeyError(f"docs/which.py says of no need for {', '.join(sorted(unknown))}")
-    rows = [f"| [{NEEDS[family]}](#{family}) | {', '.join(_links(_held(ones), methods)) or 'nothing so far'} "
+    rows = [f"| [{NEEDS[family]}](#{family}) | {', '.join(map(_named, _held(ones))) or 'nothing so far'} "
             f"| {len(_held(ones))} of {len(ones)} |" for family, ones in families.items() if ones]
     parts = [_HEAD.format(total=len(standings), counts=counted(standings)),
              "\n".join(["| when | what held | claims that held |", "|---|---|--:|", *rows])]
@@ -77,6 +79,12 @@ def page(standings: Sequence[Standing], methods: Mapping[str, Sequence[str]], cu
     return "\n\n".join(parts) + "\n"
 
 
+def shown(claim: Claim) -> tuple[str, ...]:
+    """The methods of a claim that are of its papers; those of its other arms are controls."""
+    return tuple(name for name in claim.declared.methods
+                 if set(lookup(*name.split("/", 1)).papers) & set(claim.declared.papers))
+
+
 def _held(ones: Sequence[Standing]) -> list[Standing]:
     return [one for one in ones if one.verdict == "holds"]
 
@@ -85,16 +93,16 @@ def _rank(one: Standing) -> tuple[int, str]:
     return ["holds", "inconclusive", "fails", None].index(one.verdict), one.name
 
 
-def _links(ones: Sequence[Standing], methods: Mapping[str, Sequence[str]]) -> list[str]:
-    """The pages of the methods that these claims are about, each once."""
-    names = dict.fromkeys(name for one in ones for name in methods[one.name])
-    return [f"[{name.split('/')[1]}](methods/{name}.md)" for name in names]
+def _named(one: Standing) -> str:
+    """A claim's name, which leads to it."""
+    return f"[{one.name}](#claim-{one.name})"
 
 
 def _told(one: Standing, methods: Mapping[str, Sequence[str]]) -> str:
     """One claim: its verdict, what it says, its methods, and what decided."""
-    about = ", ".join(_links([one], methods))
-    lines = [f"**{one.name}: {verdict(one)}.** {one.says}" + (f" Methods: {about}." if about else "")]
+    about = ", ".join(f"[{name.split('/')[1]}](methods/{name}.md)" for name in methods[one.name])
+    lines = [f"**{one.name}: {verdict(one)}.**{{ #claim-{one.name} }} {one.says}"
+             + (f" Methods: {about}." if about else "")]
     decisive = [found for found in one.findings if found.verdict != "holds"] or list(one.findings)
     lines += ["\n".join(f"- {_effect(found)}" for found in decisive)] if decisive else []
     if one.why:

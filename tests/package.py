@@ -20,7 +20,7 @@ from pages import stand_ins
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = "text,label\n" + "".join(f"what a {word} film {n},{label}\n" for n in range(16)
                                 for word, label in (("good", "positive"), ("bad", "negative")))
-TRIED = (["--version"], ["methods"], ["methods", "merging", "dare"], ["evidence", "table"],
+TRIED = (["--version"], ["methods"],
          ["fit", "rows.csv", "--rungs", "word-counts", "--budget", "3m", "--out", "run"],
          ["predict", "run", "rows.csv", "--out", "predictions.jsonl"])
 

@@ -38,7 +38,7 @@ PAGES = (README, ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/howto").glob("
 _BLOCK = re.compile(r"(?:^<!-- (?P<mark>not run|until): (?P<said>.*?) -->\n)?"
                     r"^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<content>.*?)^```$", re.M | re.S)
 _MODELS = {"smollm2-135m": tiny.causal, "minilm": tiny.encoder}
-_WAIT_S, _COMMAND_S = 120.0, 900.0
+_WAIT_S, _COMMAND_S = 600.0, 1200.0
 
 
 @dataclass(frozen=True)

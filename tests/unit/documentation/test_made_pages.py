@@ -32,11 +32,18 @@ def test_only_what_held_is_told_to_hold() -> None:
     text = made(standing("good", "holds"), standing("bad", "fails"), standing("dim", "inconclusive"),
                 standing("new", None))
     [row] = [line for line in text.splitlines() if line.startswith(f"| [{which.NEEDS['selection']}]")]
-    assert "[of-good](methods/selection/of-good.md) | 1 of 4 |" in row
-    assert not any(name in row for name in ("of-bad", "of-dim", "of-new"))
+    assert "| [good](#claim-good) | 1 of 4 |" in row
+    assert not any(name in row for name in ("bad", "dim", "new"))
     for name, verdict in (("good", "holds"), ("bad", "fails"), ("dim", "inconclusive"), ("new", "not tried")):
-        assert f"**{name}: {verdict}.** {name} is so." in text
+        assert f"**{name}: {verdict}.**{{ #claim-{name} }} {name} is so." in text
+        assert f"[of-{name}](methods/selection/of-{name}.md)" in text
     assert "1 held, 1 failed, 1 inconclusive, 1 not tried" in text
+
+
+def test_controls_are_not_told_to_be_what_held() -> None:
+    found = {claim.name: which.shown(claim) for claim in claims.all_claims()}
+    assert found["quality_filter"] == ("selection/quality-classifier", "selection/filter-network")
+    assert "selection/random" in claims.find("quality_filter").declared.methods
 
 
 def test_a_verdict_that_changes_changes_the_page() -> None:
