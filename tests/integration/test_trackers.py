@@ -57,11 +57,6 @@ def expected() -> tuple[str, float]:
     return f"{best.name}/test/{best.test[0].metric}/low", best.test[0].low
 
 
-def innocent(held: bytes) -> None:
-    assert b"never-to-be-told" not in held and b"someones-own" not in held
-    assert str(Path.home() / ".").encode() + b"/" not in held or Path.home() == Path("/root")
-
-
 def test_mlflow(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 

@@ -1,4 +1,4 @@
-"""Who listens while something is trained: a training tells its numbers, and does not know whether anybody hears them."""
+"""Who listens while something is trained: a training tells its numbers, and does not know whether they are heard."""
 
 from __future__ import annotations
 

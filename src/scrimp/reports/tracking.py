@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from contextvars import Context
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from queue import Full, Queue
@@ -149,8 +150,9 @@ class Trackio(Tracker):
         import trackio
 
         with redirect_stdout(sys.stderr):
-            self._run: Any = trackio.init(project=os.environ.get("TRACKIO_PROJECT", _PROJECT), name=title,
-                                          config=dict(config), embed=False, auto_log_gpu=False, auto_log_cpu=False)
+            self._run: Any = Context().run(  # else it would end a run that the person has open
+                trackio.init, project=os.environ.get("TRACKIO_PROJECT", _PROJECT), name=title, config=dict(config),
+                embed=False, auto_log_gpu=False, auto_log_cpu=False)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         self._run.log(dict(numbers), step=step)
