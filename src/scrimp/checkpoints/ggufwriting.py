@@ -86,7 +86,7 @@ def _write_settings(writer: Any, loaded: Loaded, config: Any, weights: WeightTyp
         writer.add_license(loaded.checkpoint.licence)
     writer.add_file_type(types[weights])
     writer.add_quantization_version(GGML_QUANT_VERSION)
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    head = _head_width(config)
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(_context(config))
     writer.add_embedding_length(config.hidden_size)
@@ -101,6 +101,15 @@ def _write_settings(writer: Any, loaded: Loaded, config: Any, weights: WeightTyp
     writer.add_rope_freq_base(_rope(config)["rope_theta"])
     if config.model_type.startswith("gemma"):
         _write_gemma(writer, config)
+
+
+def _head_width(config: Any) -> int:
+    """Raises: ModelError: attention is scaled by another number, which GGUF cannot say."""
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if (scale := getattr(config, "query_pre_attn_scalar", head)) != head:
+        raise ModelError(f"heads of {head} whose attention is scaled as if of {scale} are not written as GGUF",
+                         fix="export it with form: merged")
+    return head
 
 
 def _write_gemma(writer: Any, config: Any) -> None:

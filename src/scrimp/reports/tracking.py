@@ -188,7 +188,7 @@ def tracked(names: Sequence[str], request: Any) -> Iterator[Callable[[Outcome], 
     Raises:
         OptionError: a tracker cannot be begun; nothing has been spent then.
     """
-    folder, config = Path(request.out) / FOLDER, configuration(request)
+    folder, config = Path(request.out) / FOLDER, configuration(request) if names else {}
     guests = [_Guest(_begun(name, folder, Path(request.out).absolute().name, config)) for name in names]
 
     def hear(training: str, step: int, numbers: Mapping[str, float]) -> None:

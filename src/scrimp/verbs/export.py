@@ -70,7 +70,7 @@ class Export(Verb):
 
         loaded = self._loaded()
         weights = self.weights or own_type(loaded)
-        name = f"{Path(loaded.checkpoint.name).name}-tuned"
+        name = f"{Path(loaded.checkpoint.name).name.removesuffix('.gguf')}-tuned"
         path = folder / f"{name}-{weights}.gguf"
         save_gguf(loaded, path, weights=weights, name=name)
         found = check_gguf_export(loaded, path, self._probes(loaded), self._texts(), weights=weights)

@@ -21,8 +21,8 @@ from scrimp.core.errors import GuardError, ModelError
 PROBES = [[5, 6, 7, 8, 9], [10, 11, 12], [40, 41, 42, 43, 44, 45, 46]]
 TEXTS = ["what a good film, I loved it", "1 + 2 = 3 <|im_end|>"]
 OWN: dict[str, dict[str, Any]] = {
-    "qwen3": {"head_dim": 128}, "mistral": {"sliding_window": 256}, "gemma2": {"sliding_window": 4, "head_dim": 16},
-    "gemma3_text": {"sliding_window": 4, "head_dim": 16, "num_hidden_layers": 7},
+    "qwen3": {"head_dim": 128}, "mistral": {"sliding_window": 256}, "gemma2": {"sliding_window": 4},  # heads of 256
+    "gemma3_text": {"sliding_window": 4, "num_hidden_layers": 7},
 }
 
 
@@ -181,6 +181,8 @@ def test_what_cannot_be_written_says_what_can(encoder: Loaded, tmp_path: Path) -
     with pytest.raises(ModelError, match="'bert' cannot be written") as caught:
         written(encoder, tmp_path)
     assert "llama, mistral, qwen2, qwen3" in str(caught.value.why) and "form: onnx" in str(caught.value.fix)
+    with pytest.raises(ModelError, match="scaled as if of 256"):
+        written(made(tmp_path / "wide", "gemma2", head_dim=16), tmp_path)
     scaled = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
     with pytest.raises(ModelError, match="'dynamic'"):
         written(made(tmp_path / "base", "llama", rope_parameters=scaled), tmp_path)
