@@ -31,7 +31,7 @@ __all__ = ["Place", "grace", "measured"]
 
 ROOT = Path(__file__).parents[2]
 COMMAND = str(Path(sys.executable).with_name("scrimp"))
-BUSY = 0.7    #: cores that others may keep busy, beyond which a cell is marked
+BUSY = 0.7    #: of the cores that may be used, how many others may keep busy; beyond that a cell is marked
 _LOOK = 1.0   # seconds for which the machine is looked at beforehand
 _TAIL = 400   # characters of what a way said before it failed
 
@@ -61,7 +61,7 @@ class Run:
         seconds: of the clock, from before it was started.
         code: its exit code; None if it was killed at its limit.
         said: the end of what it wrote.
-        others: cores that everything else kept busy meanwhile, on average.
+        others: of the cores that it may use, those that everything else kept busy meanwhile, on average.
     """
 
     seconds: float
@@ -89,8 +89,9 @@ def measured(way: str, draw: Draw, labelled: bool, seed: int, place: Place) -> d
 
 
 def load() -> dict[str, float]:
-    """The system's mean load, and the cores that are busy now."""
-    busy = psutil.cpu_percent(_LOOK) / 100 * (os.cpu_count() or 1)
+    """The system's mean load, and how many of the cores that may be used are busy now."""
+    each = psutil.cpu_percent(_LOOK, percpu=True)
+    busy = sum(each[core] for core in os.sched_getaffinity(0)) / 100
     return {"load": round(os.getloadavg()[0], 2), "busy": round(busy, 2)}
 
 
@@ -103,10 +104,13 @@ def machine() -> dict[str, Any]:
 
 
 def _spent() -> tuple[float, float]:
-    """Seconds of processors: of the whole machine, and of the processes that were started here and have ended."""
-    machine, own = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    idle = machine.idle + getattr(machine, "iowait", 0.0) + getattr(machine, "guest", 0.0)
-    return sum(machine) - idle, own.ru_utime + own.ru_stime
+    """Seconds of the cores that may be used: all that they worked, and for processes started here that have ended."""
+    each, own = psutil.cpu_times(percpu=True), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(_worked(each[core]) for core in os.sched_getaffinity(0)), own.ru_utime + own.ru_stime
+
+
+def _worked(core: Any) -> float:
+    return sum(core) - core.idle - getattr(core, "iowait", 0.0) - getattr(core, "guest", 0.0)
 
 
 def run(command: Sequence[str], folder: Path, seconds: float, environment: Mapping[str, str]) -> Run:

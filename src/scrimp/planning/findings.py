@@ -66,20 +66,29 @@ def parity_rows(train: Examples, test: Examples | None) -> Sequence[Any]:
 
 def _hand_over(run: Run, winner: Climbed, base: Base | None) -> None:
     """Copy the winner's model and check that, loaded from disk, it predicts what was evaluated."""
-    from scrimp.serving.base import read_manifest
-    from scrimp.serving.predictors import KINDS, load_predictor
+    from scrimp.serving.predictors import load_predictor
 
     target = run.folder / "model"
     with atomic_folder(target) as folder:
         shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
         atomic_write(folder / "README.md", _card(run, winner.record, base, folder))
     again = load_predictor(target).predict(parity_rows(run.train, run.test), meter=run.meter)
-    tolerance = _TOLERANCE[read_manifest(target, list(KINDS)).dtype]
+    tolerance = _tolerance(target)
     for now, then in zip(again, winner.probed, strict=True):
         if not _same(now, then, tolerance):
             raise GuardError("the saved model predicts something else than the one that was evaluated",
                              where=str(target), why=f"evaluated: {then}; loaded from disk: {now}",
                              fix="this is a defect of scrimp; please report it with the ledger")
+
+
+def _tolerance(folder: Path) -> float:
+    """Of probabilities that the predictor in ``folder`` tells; of a blend, that of its least exact member."""
+    from scrimp.serving.base import MANIFEST, read_manifest
+    from scrimp.serving.predictors import KINDS, Blend
+
+    found = [read_manifest(path.parent, list(KINDS)) for path in folder.rglob(MANIFEST)]
+    weight = sum(sum(one.settings.values()) for one in found if one.kind == Blend.kind)
+    return max(1.0, weight) * max(_TOLERANCE[one.dtype] for one in found)
 
 
 def _same(now: Prediction, then: Prediction, tolerance: float) -> bool:
@@ -138,7 +147,7 @@ def _confusion(run: Run, winner: Climbed) -> tuple[tuple[int, ...], ...]:
 
     if run.test is None or not run.train.labels:
         return ()
-    table = confusion(winner.tested, run.test, run.train.labels)
+    table = confusion(winner.tested, run.test.subset(range(len(winner.tested))), run.train.labels)
     return tuple(tuple(int(count) for count in row) for row in table)
 
 
@@ -149,8 +158,10 @@ def _gains(run: Run, winner: Climbed, climbed: Sequence[Climbed]) -> tuple[Gain,
     if run.test is None:
         return ()
     metric = build("metric", run.metric)
-    found = [(one, metric.compare(one.tested, winner.tested, run.test.rows))
-             for one in climbed if one is not winner and one.tested]
+    found = []
+    for one in climbed:
+        if both := min(len(one.tested), len(winner.tested)) if one is not winner else 0:
+            found.append((one, metric.compare(one.tested[:both], winner.tested[:both], run.test.rows[:both])))
     return tuple(Gain(over=one.record.name, **gain.model_dump()) for one, gain in found)
 
 
@@ -169,9 +180,10 @@ def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample,
     if run.test is None or run.train.layout in (Layout.TEXT, Layout.PREFERENCE):
         return ()
     said = [_answer(p) for p in winner.tested]
-    was = [_answer(p) for p in before.tested] if before and before.tested else [None] * len(said)
+    was: list[str | None] = [_answer(p) for p in before.tested[:len(said)]] if before else []
+    was += [None] * (len(said) - len(was))
     found = []
-    for i in sorted(range(len(said)), key=lambda i: said[i] == was[i])[:_SAMPLES]:
+    for i in sorted(range(len(said)), key=lambda i: (was[i] is None, said[i] == was[i]))[:_SAMPLES]:
         asked, target = run.base.template.shown(run.test[i])
         found.append(Sample(input=asked, target=target, before=was[i], after=said[i],
                             right=said[i].strip() == target.strip()))

@@ -7,8 +7,9 @@ middle of its training.
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,12 @@ from scrimp.core.errors import BudgetError, OptionError, nearest
 from scrimp.core.interrupts import graceful, stop_if_requested
 from scrimp.core.ledger import Ledger, environment
 from scrimp.core.progress import say
+from scrimp.core.registry import build, lookup
 from scrimp.core.workspace import Workspace, atomic_write, fingerprint, folder_bytes
+from scrimp.evaluation.metrics import metrics_for
 from scrimp.evaluation.outcome import Outcome, Outlook, Retention, Rung, Score
 from scrimp.examples.records import Layout
+from scrimp.planning import blending
 from scrimp.planning.delivery import claim, deliver
 from scrimp.planning.findings import Climbed, outcome, parity_rows
 from scrimp.planning.material import Material, gather
@@ -38,7 +42,7 @@ from scrimp.planning.rungs import (
     encoder_plan,
 )
 from scrimp.planning.rungs import Rung as Way
-from scrimp.planning.timing import Timing, few_rows, kept
+from scrimp.planning.timing import Timing, kept, shuffled
 from scrimp.planning.trainings import Trainings
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["NUMERICS", "climb", "tune"]
 
 NUMERICS = 2  #: bumped by hand when the same request may give other numbers; finished runs of before are not reused
-_WAYS = 1  # bumped by hand when the same request may try other ways, or spend its time otherwise
+_WAYS = 2  # bumped by hand when the same request may try other ways, or spend its time otherwise
 _SHIPPED = "shipped.json"  # in a rung's folder: what became of the model that would be shipped
 
 
@@ -132,20 +136,32 @@ class Run:
         """Every rung that the person did not leave out, the cheap ones first."""
         self._inspect()
         ways = [UntouchedRung(self.base), *self._on_the_side(), self._tuned_base()]
-        wanted = self.request.rungs or tuple(way.name for way in ways)
-        if unknown := set(wanted) - {way.name for way in ways}:
-            raise OptionError(f"there is no rung '{min(unknown)}'; {nearest(min(unknown), [w.name for w in ways])}",
-                              where="rungs")
+        known = [*(way.name for way in ways), blending.NAME]
+        wanted = self.request.rungs or known
+        if unknown := set(wanted) - set(known):
+            raise OptionError(f"there is no rung '{min(unknown)}'; {nearest(min(unknown), known)}", where="rungs")
         ways = [way for way in ways if way.name in wanted]
+        if not ways:
+            raise OptionError("a blend is one of other rungs, and none is named", where="rungs")
         self._others = len(ways) > 1
         protocol = self._timed(ways)
-        cheap_first = sorted(ways, key=self.timing.rank)
-        found = {way.name: self._climb(way, protocol) for way in cheap_first}
+        quick_first = sorted(ways, key=self.timing.rank)
+        tuned = [way for way in quick_first if isinstance(way, TunedRung)]
+        cheap: list[Way] = quick_first[:len(ways) - len(tuned)]
+        found = self._climb_all(cheap, protocol)
+        self._measure(tuned)
+        found |= self._climb_all(self.timing.plan(_promising(tuned, found, cheap), protocol), protocol)
         climbed = [found[way.name] for way in ways]
-        winner = self._choose(climbed)
-        way = ways[climbed.index(winner)]
-        return outcome(self, climbed, winner, f"best {self.metric} by {protocol.words}", base=way.base,
-                       outlook=self._outlook(way, winner, protocol))
+        single = self._choose(climbed)
+        way, winner = ways[climbed.index(single)], single
+        why = f"best {self.metric} by {self.timing.protocol_of(way, protocol).words}"
+        blends = blending.NAME in wanted and self.timing.may_blend(ways)
+        if (blend := blending.blended(self, climbed) if blends else None) is not None:
+            climbed.append(blend)
+            if blending.as_good(single, blend, self):
+                winner, why = blend, f"by {protocol.words} as good as the best of its members, and surer than any"
+        return outcome(self, climbed, winner, why, base=way.base if winner is single else None,
+                       outlook=self._outlook(way, single, protocol))
 
     def spelt_out(self, plan: TunePlan) -> Outcome:
         """The untouched model, and the one tuning that the person asked for."""
@@ -155,32 +171,38 @@ class Run:
         protocol = held_out(self.train, self.request.seed) if unjudged else everything(self.train)
         ways: list[Way] = [UntouchedRung(self.base), tuned]
         self._timed(ways, protocol)
-        climbed = [self._climb(way, protocol) for way in ways]
+        climbed = [*self._climb_all(ways, protocol).values()]
         stopped = "; a fifth of the rows of its training said when to stop" if tuned.validates else ""
         return outcome(self, climbed, climbed[-1], f"asked for by name; judged by {protocol.words}{stopped}",
                        base=self.base)
 
     def _timed(self, ways: Sequence[Way], protocol: Protocol | None = None) -> Protocol:
-        """Measure how long things take; size the test by it, and choose the protocol unless there is one."""
+        """Measure how long asking takes; size the test by it, and choose the protocol unless there is one."""
         self.timing = Timing(self, ways)
-        self._size_test()
-        for way in ways:
-            if isinstance(way, TunedRung):
-                self.timing.measure(way)
+        self._size_test(ways)
+        if protocol is not None or self.timing.asks_paces:
+            self._measure(ways)
         protocol = protocol or self.timing.protocol()
         self.judged_rows = [self.train[i] for i in protocol.judged]
-        self.timing.foresee(protocol)
         return protocol
 
-    def _size_test(self) -> None:
-        """Take as many test rows as the time allows the slowest model to predict; the same for all rungs."""
-        if self.test is None or (most := self.timing.most_tests()) >= len(self.test):
+    def _measure(self, ways: Sequence[Way]) -> None:
+        """Train each tuned way for a moment, but for those that would take far too long as asking their model tells."""
+        for way in ways:
+            if isinstance(way, TunedRung) and not (self._others and self.timing.hopeless(way)):
+                self.timing.measure(way)
+
+    def _size_test(self, ways: Sequence[Way]) -> None:
+        """Put the test rows into an order of which each way takes as many, from the first, as its time allows."""
+        if self.test is None or min(map(self.timing.tests, ways)) == len(self.test):
             return
-        whole, most = len(self.test), int(most)
-        self.test = few_rows(self.test, most, self.request.seed)
-        self.test_origin = f"{self.material.test_origin}; {most} of the {whole}, drawn to fit the budget"
-        self.warnings.append(f"the scores are of {most} of the {whole} test rows, as many as the budget "
-                             "allows; `scrimp evaluate` measures on all")
+        whole, most = len(self.test), max(map(self.timing.tests, ways))
+        self.test = shuffled(self.test, self.request.seed).subset(range(most))
+        if most < whole:
+            self.test_origin = f"{self.material.test_origin}; {most} of the {whole}, drawn to fit the budget"
+        few = [f"{way.title}: {tests}" for way in ways if (tests := self.timing.tests(way)) < whole]
+        self.warnings.append(f"of the {whole} test rows some ways were tested on as many as the budget allows "
+                             f"({'; '.join(few)}); `scrimp evaluate` measures on all")
 
     def _tuned_base(self) -> TunedRung:
         return TunedRung(self.base, default_plan(self.train, causal=self.base.causal, seed=self.request.seed),
@@ -198,6 +220,11 @@ class Run:
                 TunedRung(encoder, encoder_plan(self.train, seed=seed), ledger=self.ledger, name="tuned-encoder")]
 
     # --- one rung -------------------------------------------------------------------------------------------------
+
+    def _climb_all(self, ways: Sequence[Way], protocol: Protocol) -> dict[str, Climbed]:
+        """These rungs in turn, by name; what they and the rest of the run will cost is foreseen before."""
+        self.timing.foresee(ways, protocol)
+        return {way.name: self._climb(way, self.timing.protocol_of(way, protocol)) for way in ways}
 
     def _climb(self, way: Way, protocol: Protocol) -> Climbed:
         """The rung as a step of the run: made now, or found where an earlier attempt finished it."""
@@ -247,7 +274,7 @@ class Run:
         made = Rung.parse(said.pop("record"), where=str(folder))
         said["judged"] = trainings.judged()
         said["warnings"] += trainings.warnings
-        return made.model_copy(update={"validation": self._score(said["judged"], self.judged_rows)}), said
+        return made.model_copy(update={"validation": self._score(said["judged"])}), said
 
     def _shipped(self, trainings: Trainings, way: Way, protocol: Protocol, folder: Path,
                  part: Meter) -> dict[str, Any]:
@@ -256,20 +283,31 @@ class Run:
         quantization = self._before_training(way, part)
         predictor = trainings.shipped()
         with part.part() as testing:
-            tested = self._tested(predictor, testing)
+            tested = self._tested(way, predictor, testing)
         retention = self._retention(way, part)
         predictor.save(folder / "model")
         probed = predictor.predict(parity_rows(self.train, self.test), meter=part)
-        record = self._record(way, part, test=_main_first(tested, self.metric), retention=retention,
-                              quantization=quantization, ship_bytes=folder_bytes(folder / "model"))
+        scores = _main_first(tested.scores, self.metric) if tested else ()
+        record = self._record(way, part, test=scores, retention=retention, quantization=quantization,
+                              ship_bytes=folder_bytes(folder / "model"))
         return {"record": record.model_dump(mode="json"), "tested": list(tested.predictions) if tested else [],
                 "probed": probed, "warnings": [*way.warnings],
                 "row_s": testing.bill().wall_s / len(tested.predictions) if tested else None}
 
-    def _tested(self, predictor: Predictor, meter: Meter) -> Evaluation | None:
+    def _tested(self, way: Way, predictor: Predictor, meter: Meter) -> Evaluation | None:
         from scrimp.evaluation.tasks import evaluate
 
-        return evaluate(predictor, self.test, meter=meter) if self.test is not None else None
+        if self.test is None:
+            return None
+        return evaluate(predictor, self.test.subset(range(self.timing.tests(way))), meter=meter)
+
+    def scores(self, predictions: Sequence[Prediction]) -> tuple[Score, ...]:
+        """Of the first test rows, the main one first."""
+        from scrimp.evaluation.tasks import score
+
+        if self.test is None:
+            return ()
+        return _main_first(score(predictions, self.test.subset(range(len(predictions)))), self.metric)
 
     def _record(self, way: Way, part: Meter, **found: Any) -> Rung:
         return Rung(name=way.name, title=way.title, kind=way.kind, bill=part.bill(), trainable=way.trainable,
@@ -286,7 +324,7 @@ class Run:
         def probed() -> dict[str, Any]:
             loaded = way.base.loaded
             with meter.part() as part:
-                found = retention.measure(loaded, meter=part)
+                found = retention.measure(loaded, meter=part, subset=self.timing.looked(way))
             self.timing.saw_retention(way, part.bill().wall_s)
             return found.model_dump(mode="json")
 
@@ -303,7 +341,8 @@ class Run:
         if not isinstance(way, TunedRung):
             return None
         before = retention.RetentionProbe.parse(json.loads(self._untouched(way).read_text()), where="retention")
-        return retention.compare(before, retention.measure(way.base.loaded.with_model(way.model), meter=meter))
+        after = retention.measure(way.base.loaded.with_model(way.model), meter=meter, subset=self.timing.looked(way))
+        return retention.compare(before, after)
 
     def _untouched(self, way: TunedRung) -> Path:
         """Where it is kept what the model knew that ``way`` tunes."""
@@ -311,10 +350,8 @@ class Run:
 
     # --- what came of it ------------------------------------------------------------------------------------------
 
-    def _score(self, predictions: Sequence[Prediction], rows: Sequence[Any]) -> Score | None:
-        from scrimp.core.registry import build
-
-        return build("metric", self.metric).measure(predictions, rows) if predictions else None
+    def _score(self, predictions: Sequence[Prediction]) -> Score | None:
+        return build("metric", self.metric).measure(predictions, self.judged_rows) if predictions else None
 
     def _outlook(self, way: Way, winner: Climbed, protocol: Protocol) -> Outlook | None:
         with self.meter.part() as part:
@@ -325,7 +362,7 @@ class Run:
         return found
 
     def _choose(self, climbed: Sequence[Climbed]) -> Climbed:
-        """The best on the judged rows; of equals, the one that ships fewer bytes."""
+        """The best on the judged rows; of equals in every metric, the one that ships fewer bytes."""
         tried = [one for one in climbed if one.record.skipped is None]
         if not tried:
             raise BudgetError("the budget is too short for any way", why=climbed[0].record.skipped,
@@ -334,12 +371,14 @@ class Run:
         if not judged:
             return tried[-1]
 
-        def goodness(one: Climbed) -> tuple[float, int]:
-            score = one.record.validation
-            assert score is not None
-            return (score.value if score.higher_is_better else -score.value, -one.record.ship_bytes)
+        return max(judged, key=lambda one: (*self._goodness(one), -one.record.ship_bytes))
 
-        return max(judged, key=goodness)
+    def _goodness(self, one: Climbed) -> tuple[float, ...]:
+        """By the metric that decides, and where it cannot tell two ways apart by the others of the layout."""
+        assert one.record.validation is not None
+        others = [name for name in metrics_for(self.train.layout) if name != self.metric]
+        scores = [build("metric", name).measure(one.judged, self.judged_rows) for name in others]
+        return tuple(map(_goodness, [one.record.validation, *scores]))
 
     def _inspect(self) -> None:
         """Look at the rows as the model will see them, before anything is spent on them."""
@@ -354,6 +393,21 @@ class Run:
 
     def _test_fingerprint(self) -> str | None:
         return self.test.fingerprint if self.test is not None else None
+
+
+def _promising(tuned: Sequence[TunedRung], found: Mapping[str, Climbed], others: Sequence[Way]) -> list[TunedRung]:
+    """The tuned ways in the order in which their models did on the judged rows before; else as they are."""
+    def best(way: TunedRung) -> float:
+        over = [found[one.name].record.validation for one in others if one.base is not None
+                and one.base.checkpoint.fingerprint == way.base.checkpoint.fingerprint]
+        return max((_goodness(score) for score in over if score is not None), default=-math.inf)
+
+    return sorted(tuned, key=best, reverse=True)
+
+
+def _goodness(score: Score) -> float:
+    """More is better."""
+    return score.value if score.higher_is_better else -score.value
 
 
 def _billed(shipped: Path) -> Bill:
@@ -377,12 +431,8 @@ def _spent_before(ledger: Ledger) -> Bill:
 
 def _metric(named: str | None, layout: Layout) -> str:
     """The metric that decides: the person's, or the first of the layout's own."""
-    from scrimp.core.registry import lookup
-    from scrimp.evaluation.metrics import metrics_for
-
     return lookup("metric", named).name if named else metrics_for(layout)[0]
 
 
-def _main_first(evaluation: Any, metric: str) -> tuple[Score, ...]:
-    scores = evaluation.scores if evaluation else ()
+def _main_first(scores: Sequence[Score], metric: str) -> tuple[Score, ...]:
     return tuple(sorted(scores, key=lambda score: score.metric != metric))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from scrimp.examples import splits
 from scrimp.examples.records import Examples
 
-__all__ = ["Protocol", "choose", "everything", "held_out"]
+__all__ = ["FOLDS", "Protocol", "choose", "everything", "folded", "held_out"]
 
 _MOST_FOLDED = 1000
 _MOST_HELD_OUT = 400
 _HELD_OUT = 0.2
-_FOLDS = (5, 3, 2)
+FOLDS = (5, 3, 2)  #: the most thorough first
 
 
 @dataclass(frozen=True)
@@ -32,29 +31,27 @@ class Protocol:
 
     @property
     def judged(self) -> list[int]:
-        """The rows that are judged on, in the order of the parts."""
-        return [i for _, rows in self.parts for i in rows]
+        """The rows that are judged on, in the order in which they stand."""
+        return sorted(i for _, rows in self.parts for i in rows)
 
     def trainings(self, total: int) -> list[int]:
         """Rows of each training in turn, of ``total`` rows in all: that of the model that is kept comes first."""
         return ([total] if self.refit else []) + [len(rows) for rows, _ in self.parts]
 
 
-def choose(train: Examples, *, seconds: Callable[[int], float], left_s: float, judge_s: float, seed: int) -> Protocol:
-    """The most thorough protocol that the time allows the dearest rung.
+def choose(train: Examples, *, folds: bool, seed: int) -> Protocol:
+    """The most thorough protocol for so many rows.
 
     Args:
         train: the rows.
-        seconds: predicted seconds to train that rung on so many rows.
-        left_s: seconds that it may take.
-        judge_s: predicted seconds to judge one row with it.
+        folds: whether there is time to train the ways on several parts, where the rows are not too many for it.
         seed: of the parting.
     """
     total = len(train)
-    if total <= _MOST_FOLDED:
-        for k in _FOLDS:
-            if k <= total // 2 and seconds(total) * k + judge_s * total <= left_s:
-                return _folded(train, k, seed)
+    if folds and total <= _MOST_FOLDED:
+        for k in FOLDS:
+            if k <= total // 2:
+                return folded(train, k, seed)
     return held_out(train, seed) if total >= 10 else everything(train)
 
 
@@ -63,7 +60,8 @@ def everything(train: Examples) -> Protocol:
     return Protocol(((tuple(range(len(train))), ()),), refit=False, words="the test alone")
 
 
-def _folded(train: Examples, k: int, seed: int) -> Protocol:
+def folded(train: Examples, k: int, seed: int) -> Protocol:
+    """Judge all on all rows, each by a model that was trained on the other parts."""
     parts = splits.folds(train, k, seed=seed)
     return Protocol(tuple((tuple(a), tuple(b)) for a, b in parts), refit=True,
                     words=f"{k}-fold cross-validation on the {len(train)} training rows")

@@ -87,6 +87,10 @@ class Base:
             self._encoded = examples, self.template.encode_all(examples, self.loaded.tokenizer)
         return self._encoded[1]
 
+    def row_tokens(self, examples: Examples) -> float:
+        """Tokens of a row, on average."""
+        return sum(row.tokens for row in self.encode(examples)) / len(examples)
+
     @cached_property
     def longest_answer(self) -> int:
         """Tokens that an answer may take: half as many again as the longest of the rows."""
@@ -271,15 +275,18 @@ class TunedRung(Rung):
     def trainable(self) -> int:
         return sum(tensor.numel() for tensor in self._start.values())
 
+    def visits(self, train: Examples) -> float:
+        """Rows that the whole plan trains on, each as often as it is seen."""
+        options = self.plan.options
+        return len(train) * (options.epochs or 1) if options.steps is None else options.steps * options.batch_size
+
     def tokens(self, train: Examples) -> int:
         """Tokens that the whole plan trains on."""
-        steps = self.plan.options.steps
-        epochs = self.plan.options.epochs if steps is None else steps * self.plan.options.batch_size / len(train)
-        return round(sum(row.tokens for row in self.base.encode(train)) * (epochs or 1))
+        return round(self.base.row_tokens(train) * self.visits(train))
 
     def step_tokens(self, train: Examples) -> float:
         """Tokens that one optimizer step trains on, on average."""
-        return sum(row.tokens for row in self.base.encode(train)) / len(train) * self.plan.options.batch_size
+        return self.base.row_tokens(train) * self.plan.options.batch_size
 
     def batch_tokens(self, train: Examples) -> int:
         """Padded tokens that are computed at once, at most."""
@@ -367,7 +374,7 @@ def default_plan(examples: Examples, *, causal: bool, seed: int) -> TunePlan:
     """LoRA with settings that do well on small data: few rows are seen often, many rows a few times."""
     from scrimp.tuning.plan import TunePlan
 
-    epochs = min(8, max(2, round(_ROW_VISITS / len(examples))))
+    epochs = min(16, max(2, round(_ROW_VISITS / len(examples))))
     shared = {"adapter": "lora", "optimizer": "adamw", "schedule": "cosine", "epochs": epochs, "seed": seed}
     if examples.layout is Layout.PREFERENCE:
         return TunePlan.parse({**shared, "objective": "dpo", "learning_rate": 1e-4}, where="the ladder's plan")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,22 +21,27 @@ from scrimp.core.budget import Bill, Budget, Meter
 from scrimp.core.errors import BudgetError
 from scrimp.core.workspace import atomic_write
 from scrimp.evaluation.outcome import Forecast
-from scrimp.examples.records import Examples
+from scrimp.evaluation.retention import questions
+from scrimp.examples.records import Examples, Layout
 from scrimp.planning.costs import Probe, leaner
-from scrimp.planning.protocol import Protocol, choose
+from scrimp.planning.protocol import FOLDS, Protocol, choose, folded
+from scrimp.planning.rungs import Base, Rung, TunedRung, asked
 
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
-    from scrimp.planning.rungs import Base, Rung, TunedRung
 
-__all__ = ["WHOLE", "Pace", "Timing", "few_rows", "kept"]
+__all__ = ["WHOLE", "Pace", "Timing", "kept", "shuffled"]
 
 WHOLE = "the whole run"
 
 _CLOSING_S, _CHECKED_ROWS = 10.0, 8  # the report; rows on which what was saved is compared
+_LOADING_S, _LOADING_SHARE_OF_TIME = 1.5, 0.05  # of a member of a blend; of all, as much is kept at most
+_ASKING_SHARE_OF_TIME = 0.2  # for all that the untouched model is asked, where there are other ways
 _ADAPTED_OVER_BASE = 1.5  # a model predicts that much slower under its adapter
 _RETENTION_S = {"causal": 15.0, "encoder": 4.0}
-_TEST_SHARE_OF_TIME = 0.12  # of the time budget, at most, for each model's predictions of the test rows
+_RETENTION_TOKENS, _RETENTION_SHARE_OF_TIME = {"causal": 9000, "encoder": 4000}, 0.03  # of a look at all; at most
+_LEAST_LOOKED = 20  # texts and questions
+_TEST_SHARE_OF_TIME = 0.06  # of the time budget, at most, for a model's predictions of the test rows
 _LEAST_TEST_ROWS = 50
 _TIMED_ROWS = (0, 1, 3, 7, 15, 24)  # where portions begin and end: on a slow machine the first ones must do
 _TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion
@@ -44,6 +50,7 @@ _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
 _DOUBT = 1.5  # what is foreseen to take that many times what is left is not begun
 _CHEAP_RUNGS_S = 8.0
 _FEW_ROWS = 300  # of which too few would be held out: a dear way is sooner left out than they are not folded
+_ENOUGH = 0.5  # of the steps that a plan wants, for a training to be worth having
 _CHEAP_RUNGS_MEMORY, _SHAPES_MEMORY = 80 << 20, 60 << 20  # bytes that stay, of libraries and of products of all lengths
 
 
@@ -77,12 +84,26 @@ class Timing:
         self._run, self._ways = run, ways
         self._paces: dict[str, Pace] = {}
         self._left_out: Mapping[str, str] = {}
-        self.foreseen: Mapping[str, Forecast] = {}
+        self.foreseen: dict[str, Forecast] = {}
         bases = {way.base.checkpoint.fingerprint: way.base for way in ways if way.kind != "control" and way.base}
         self._row_s: dict[str, float] = {
             name: kept(run.folder / f"row-seconds-{name[:16]}.json", partial(self._timed_row, base))
             for name, base in bases.items()}
         self._known_retention_s: dict[str, float] = {}
+        self._folds: Mapping[str, int] = {}
+        self._order: list[Rung] = []
+        test, given_s = run.test, run.meter.remaining_s()
+        self._tests: dict[str, int] = {} if test is None else kept(run.folder / "tests.json", lambda: {
+            way.name: min(len(test), max(_LEAST_TEST_ROWS, self._affordable(way, given_s))) for way in ways})
+
+    def _affordable(self, way: Rung, given_s: float) -> int:
+        """Test rows that a way predicts within its share of the time."""
+        seconds, row_s = given_s * _TEST_SHARE_OF_TIME, self.row_s(way)
+        return sys.maxsize if not row_s or math.isinf(seconds) else int(seconds / row_s)
+
+    def tests(self, way: Rung) -> int:
+        """How many of the test rows, from the first, a way is tested on."""
+        return self._tests.get(way.name, 0)
 
     def row_s(self, way: Rung) -> float:
         """Seconds in which the model that it stands on predicts one row; 0 for a control."""
@@ -96,7 +117,18 @@ class Timing:
     @property
     def closing_s(self) -> float:
         """Seconds to keep for the check of what was saved, and the report."""
-        return _CLOSING_S + _CHECKED_ROWS * _ADAPTED_OVER_BASE * self._slowest_s
+        loading_s = self.loading_s(self._ways)
+        if self._run.request.budget.time is not None:
+            loading_s = min(loading_s, _LOADING_SHARE_OF_TIME * self._run.request.budget.time)
+        return _CLOSING_S + _CHECKED_ROWS * _ADAPTED_OVER_BASE * self._slowest_s + loading_s
+
+    def loading_s(self, ways: Sequence[Rung]) -> float:
+        """Seconds in which the models of a blend of these are loaded again."""
+        return _LOADING_S * sum(way.base is not None for way in ways) if self._run.train.layout is Layout.LABEL else 0.0
+
+    def may_blend(self, ways: Sequence[Rung]) -> bool:
+        """Whether there is time to check a blend of these."""
+        return self._run.meter.remaining_s() > self.loading_s(ways) + _CLOSING_S / 2
 
     def rank(self, way: Rung) -> tuple[int, float]:
         """By which ways are tried: controls, the untouched model, and then what is tuned, the quickest first."""
@@ -109,13 +141,34 @@ class Timing:
 
     def after_s(self, way: Rung) -> float:
         """Seconds to keep for what comes after the training of what is shipped, but for the closing."""
-        return _ADAPTED_OVER_BASE * (self._tests * self.row_s(way) + self._retention_s(way))
+        return _ADAPTED_OVER_BASE * (self.tests(way) * self.row_s(way) + self._retention_s(way))
 
     def _retention_s(self, way: Rung) -> float:
         """Seconds of a look at what the model knows: as the last one took, if there was one."""
         assert way.base is not None
         guessed = _RETENTION_S["causal" if way.base.causal else "encoder"]
+        if self.looked(way) is not None:
+            guessed = min(guessed, self._look_s())
         return self._known_retention_s.get(way.base.checkpoint.fingerprint, guessed)
+
+    def _look_s(self) -> float:
+        """Seconds that a look at what a model knows may take."""
+        return _RETENTION_SHARE_OF_TIME * float(self._run.request.budget.time or math.inf)
+
+    def looked(self, way: Rung) -> int | None:
+        """How many texts and questions a look at what the model knows takes in; None: all."""
+        assert way.base is not None
+        base, path = way.base, self._run.folder / f"looked-{way.base.checkpoint.fingerprint[:16]}.json"
+
+        def most() -> int | None:
+            if not self.row_s(way) or math.isinf(self._look_s()):
+                return None
+            token_s = self.row_s(way) / base.row_tokens(self._run.train)
+            whole_s = _RETENTION_TOKENS["causal" if base.causal else "encoder"] * token_s
+            share = self._look_s() / whole_s
+            return None if share >= 1 else max(_LEAST_LOOKED, int(share * len(questions())))
+
+        return kept(path, most)
 
     def _before_s(self, way: Rung) -> float:
         """Seconds of what comes before a training: what the model knows, and in fewer bits, is measured."""
@@ -139,15 +192,9 @@ class Timing:
         assert way.base is not None
         self._known_retention_s[way.base.checkpoint.fingerprint] = seconds
 
-    @property
-    def _tests(self) -> int:
-        return len(self._run.test) if self._run.test is not None else 0
-
     def _timed_row(self, base: Base) -> float:
         """The median of a few portions, as one may be disturbed; of the first, which warms up, if there is no other."""
-        from scrimp.planning.rungs import asked
-
-        few, predictor = few_rows(self._run.train, _TIMED_ROWS[-1], self._run.request.seed), asked(base)
+        few, predictor = shuffled(self._run.train, self._run.request.seed), asked(base)
         enough_s, seconds = self._run.meter.remaining_s() * _TIMED_SHARE_OF_TIME, list[float]()
         with self._run.meter.part() as whole:
             for start, end in pairwise(_TIMED_ROWS):
@@ -160,12 +207,6 @@ class Timing:
                     break
         return median(seconds[1:] or seconds)
 
-    def most_tests(self) -> float:
-        """How many test rows the time allows the slowest model to predict."""
-        if not self._slowest_s:
-            return math.inf
-        return max(_LEAST_TEST_ROWS, self._run.meter.remaining_s() * _TEST_SHARE_OF_TIME / self._slowest_s)
-
     def measure(self, tuned: TunedRung) -> None:
         """Train for a moment, if there is time for more than that; makes it fit the declared memory.
 
@@ -173,6 +214,8 @@ class Timing:
             BudgetError: if it does not, however lean it is made.
         """
         run, refused = self._run, None
+        if tuned.name in self._paces:
+            return
         for number, plan in enumerate(leaner(tuned.plan)):
             kept_in = run.folder / f"probe-{tuned.name}-{number}.json"
             needed_s = self.after_s(tuned) + self.closing_s + _LEAST_TRAINING_S
@@ -216,78 +259,138 @@ class Timing:
         if why := self._left_out.get(way.name):
             raise BudgetError(why, fix="declare a longer --budget")
         left = self._run.meter.remaining_s() - self.closing_s
-        needed = self.row_s(way) * (self._tests + len(protocol.judged))
+        needed = self.row_s(way) * (self.tests(way) + len(protocol.judged))
+        if way.kind == "untouched" and len(self._ways) > 1 and needed > self._asking_s:
+            raise BudgetError(f"its predictions would take about {needed:.0f} s, more than a fifth of the time",
+                              fix="declare a longer --budget")
         if way.kind == "untouched" and needed > _DOUBT * left:
             raise BudgetError(f"its predictions would take about {needed:.0f} s, {max(left, 0):.0f} s are left",
                               fix="declare a longer --budget")
         if way.kind == "adapted" and left < self._beside_s(way, protocol) + self._pace(way).least_s:
             self._too_late(left - self._beside_s(way, protocol))
 
+    @property
+    def _asking_s(self) -> float:
+        """Seconds that the untouched model may take, where there are other ways."""
+        return _ASKING_SHARE_OF_TIME * (self._run.request.budget.time or math.inf)
+
     def _too_late(self, left_s: float) -> NoReturn:
         what = f"of {self._run.meter.remaining_s():.0f} s, {max(left_s, 0):.0f} are left for training, too few to begin"
         raise BudgetError(f"{what}: the rest is kept for its tests and its judging", fix="declare a longer --budget")
 
     def protocol(self) -> Protocol:
-        """The most thorough one that the time allows all rungs together.
+        """How the rows are parted: folded, or a part of them held out where folds would leave no time for tuned ways.
 
-        Where the rows are few and cannot be folded with all rungs, the dearest trainings are left out.
+        Few rows are folded in any case: too few of them would be held out.
         """
         run, path = self._run, self._run.folder / "protocol.json"
 
         def chosen() -> dict[str, Any]:
-            tuned = sorted((way for way in self._ways if way.kind == "adapted"), key=self.rank)
-            found, dear = self._protocol_with(tuned), tuned[:0]
-            for count in range(len(tuned) - 1, 0, -1) if len(run.train) <= _FEW_ROWS and not found.refit else ():
-                if (fewer := self._protocol_with(tuned[:count])).refit:
-                    found, dear = fewer, tuned[count:]
-                    break
-            return {"parts": found.parts, "refit": found.refit, "words": found.words,
-                    "left_out": {way.name: self._too_dear(way, found) for way in dear}}
+            found = choose(run.train, folds=self._may_fold(), seed=run.request.seed)
+            return {"parts": found.parts, "refit": found.refit, "words": found.words}
 
         said = kept(path, chosen)
-        self._left_out = said["left_out"]
         parts = tuple((tuple(a), tuple(b)) for a, b in said["parts"])
         return Protocol(parts, refit=said["refit"], words=said["words"])
 
-    def _protocol_with(self, tuned: Sequence[Rung]) -> Protocol:
-        """The most thorough one that the time allows the untouched model, the controls and these."""
-        run, asks = self._run, [way for way in self._ways if way.kind == "untouched"]
-        left = run.meter.remaining_s() - self.closing_s - _CHEAP_RUNGS_S - sum(
-            self.row_s(way) * (self._tests + len(run.train)) for way in asks) - sum(
-            self._before_s(way) + self.after_s(way) for way in tuned)
-        trained_s, judge_s = sum(self._pace(way).row_s for way in tuned), sum(map(self.row_s, tuned))
-        return choose(run.train, seconds=lambda rows: trained_s * rows, left_s=left * 0.9, judge_s=judge_s,
-                      seed=run.request.seed)
+    def _may_fold(self) -> bool:
+        """Whether the quickest of the tuned ways can be trained twice in half of what is left, or rows are few."""
+        paces = [self._pace(way).row_s for way in self._ways if way.kind == "adapted" and self._pace(way).row_s]
+        left = self._run.meter.remaining_s() - self.closing_s
+        return not self.asks_paces or not paces or \
+            FOLDS[-1] * len(self._run.train) * min(paces) <= 0.5 * left
 
-    def _too_dear(self, way: Rung, protocol: Protocol) -> str:
-        seconds = self._pace(way).row_s * sum(protocol.trainings(len(self._run.train)))
-        return (f"its {len(protocol.parts) + 1} trainings would take about {seconds:.0f} s, "
-                "and on so few rows the others are judged better without it")
+    @property
+    def asks_paces(self) -> bool:
+        """Whether rows are many enough to hold some out, so that the paces of what is tuned say how they are parted."""
+        return len(self._run.train) > _FEW_ROWS
 
-    def foresee(self, protocol: Protocol) -> None:
-        """Predict what the rungs and the run will cost, so that it can be told beside what they did cost."""
-        path = self._run.folder / "foreseen.json"
+    def hopeless(self, tuned: TunedRung) -> bool:
+        """Whether few rows are so long that there is no time by far to fold this way, as asking the model tells."""
+        train = self._run.train
+        if self.asks_paces or train.layout is not Layout.LABEL:
+            return False
+        trained_s = FOLDS[-1] * _ENOUGH * tuned.visits(train) * _TRAINED_OVER_ASKED * self.row_s(tuned)
+        return trained_s > 2 * self._run.meter.remaining_s()
+
+    def plan(self, tuned: Sequence[Rung], protocol: Protocol) -> list[Rung]:
+        """Which of the tuned ways are trained, and on how many folds; those that there is no time for are left out.
+
+        Args:
+            tuned: the most promising first.
+            protocol: of the others.
+
+        Returns:
+            All of ``tuned``, those that are trained first.
+        """
+        said = kept(self._run.folder / "plan.json", lambda: self._planned(tuned, protocol))
+        self._folds, self._left_out = said["folds"], said["left_out"]
+        self._order = sorted(tuned, key=lambda way: way.name in self._left_out)
+        return self._order
+
+    def _planned(self, tuned: Sequence[Rung], protocol: Protocol) -> dict[str, Any]:
+        """As many ways as there is time for, then the better of them, then as many folds as possible."""
+        if not protocol.refit:
+            return {"folds": {}, "left_out": {}}
+        for some in (some for count in range(len(tuned), 0, -1) for some in combinations(tuned, count)):
+            for folds, share in [*((k, 1.0) for k in FOLDS), (FOLDS[-1], _ENOUGH)]:
+                if folds <= len(protocol.parts) and self._fit(some, folds, share):
+                    dear = {way.name: self._too_dear(way) for way in tuned if way not in some}
+                    return {"folds": {way.name: folds for way in some}, "left_out": dear}
+        return {"folds": {}, "left_out": {way.name: self._too_dear(way) for way in tuned}}
+
+    def _fit(self, some: Sequence[Rung], folds: int, share: float) -> bool:
+        """Whether there is time for these, each trained ``share`` of what its plan wants."""
+        left, rows = self._run.meter.remaining_s() - self.closing_s, len(self._run.train)
+        if math.isinf(left):
+            return True
+        trained_s = sum(max(share * folds * rows * self._pace(way).row_s, self._pace(way).least_s) for way in some)
+        beside_s = sum(self._before_s(way) + self.after_s(way) + _ADAPTED_OVER_BASE * self.row_s(way) * rows
+                       for way in some)
+        return all(self._pace(way).row_s for way in some) and trained_s + beside_s <= 0.95 * left
+
+    def protocol_of(self, way: Rung, protocol: Protocol) -> Protocol:
+        """How one way is trained and judged, on the rows that all are judged on.
+
+        What costs next to nothing is always fitted on all rows; what is tuned is parted as it was planned.
+        """
+        if way.kind != "adapted":
+            return replace(protocol, refit=True)
+        folds = self._folds.get(way.name)
+        return folded(self._run.train, folds, self._run.request.seed) if folds else protocol
+
+    def _too_dear(self, way: Rung) -> str:
+        if not self._pace(way).row_s:
+            return "there is no time left for training that could be judged"
+        seconds = self._pace(way).row_s * FOLDS[-1] * len(self._run.train)
+        return (f"its {FOLDS[-1] + 1} trainings would take about {seconds:.0f} s, and on so few rows the others are "
+                "judged better without it")
+
+    def foresee(self, ways: Sequence[Rung], protocol: Protocol) -> None:
+        """Predict what these ways, in turn, and the run will cost, so that it can be told beside what they did cost."""
+        path = self._run.folder / f"foreseen-{'-'.join(way.name for way in ways) or 'nothing'}.json"
 
         def predicted() -> dict[str, Any]:
-            found = {name: forecast.model_dump() for name, forecast in self._forecasts(protocol).items()}
+            found = {name: forecast.model_dump() for name, forecast in self._forecasts(ways, protocol).items()}
             self._run.ledger.write("foreseen", **found)
             return found
 
-        self.foreseen = {name: Forecast.parse(found, where=str(path)) for name, found in kept(path, predicted).items()}
+        self.foreseen |= {name: Forecast.parse(found, where=str(path)) for name, found in kept(path, predicted).items()}
 
-    def _forecasts(self, protocol: Protocol) -> dict[str, Forecast]:
+    def _forecasts(self, ways: Sequence[Rung], protocol: Protocol) -> dict[str, Forecast]:
         """A training that does not fit is foreseen as the budget will cut it; what will be left out is not."""
-        rest_s = _CHEAP_RUNGS_S if any(way.kind == "control" for way in self._ways) else 0.0
+        rest_s = _CHEAP_RUNGS_S if any(way.kind == "control" for way in ways) else 0.0
         found = {}
-        for way in sorted(self._ways, key=self.rank):
+        for way in ways:
             pace, adapts = self._pace(way), way.kind == "adapted"
-            asking_s = self.row_s(way) * (self._tests + len(protocol.judged))
+            asking_s = self.row_s(way) * (self.tests(way) + len(protocol.judged))
             needed_s = self._beside_s(way, protocol) if adapts else asking_s
             left_s = self._run.meter.remaining_s() - self.closing_s - rest_s - needed_s
             if way.kind == "control" or left_s <= (pace.least_s if adapts else 0) or (adapts and not pace.row_s) \
                     or way.name in self._left_out:
                 continue
-            trained_s = min(pace.row_s * sum(protocol.trainings(len(self._run.train))), left_s) if adapts else 0.0
+            trainings = self.protocol_of(way, protocol).trainings(len(self._run.train))
+            trained_s = min(pace.row_s * sum(trainings), left_s) if adapts else 0.0
             found[way.name] = Forecast(wall_s=needed_s + trained_s, peak_memory=pace.memory)
             rest_s += needed_s + trained_s
         rest_s += self.closing_s if found else _CLOSING_S
@@ -328,7 +431,7 @@ class Timing:
 
     def _followers(self, way: Rung, own_s: float, protocol: Protocol) -> list[Rung]:
         """The tuned ways after this one for which there will be time once it had its ``own_s``."""
-        tuned = sorted((one for one in self._ways if one.kind == "adapted"), key=self.rank)
+        tuned = self._order or sorted((one for one in self._ways if one.kind == "adapted"), key=self.rank)
         left = self._run.meter.remaining_s() - self.closing_s - own_s
         found: list[Rung] = []
         for one in tuned[tuned.index(way) + 1:]:
@@ -362,8 +465,6 @@ def kept(path: Path, make: Callable[[], Any]) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def few_rows(examples: Examples, most: int, seed: int) -> Examples:
-    """At most ``most`` rows, drawn by ``seed``, in their own order."""
-    if len(examples) <= most:
-        return examples
-    return examples.subset(sorted(random.Random(seed).sample(range(len(examples)), most)))
+def shuffled(examples: Examples, seed: int) -> Examples:
+    """The rows in an order drawn by ``seed``."""
+    return examples.subset(random.Random(seed).sample(range(len(examples)), len(examples)))

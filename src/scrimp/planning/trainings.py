@@ -41,16 +41,17 @@ class Trainings:
         return self._shipped
 
     def judged(self) -> list[Prediction]:
-        """Predictions of the judged rows, in the protocol's order; none if the time does not suffice for all."""
-        said: list[Prediction] = []
+        """Predictions of the judged rows, in the order in which they stand; none if there is no time for all."""
+        said: dict[int, Prediction] = {}
         try:
             for number, (learn, judge) in enumerate(self._protocol.parts):
                 if judge:
-                    said += kept(self._folder / f"part-{number}.json", partial(self._said, number, learn, judge))
+                    part = kept(self._folder / f"part-{number}.json", partial(self._said, number, learn, judge))
+                    said |= zip(judge, part, strict=True)
         except BudgetError as error:
             self.warnings.append(f"{self._way.title} could not be judged and was not chosen: {error.what}")
             return []
-        return said
+        return [said[row] for row in sorted(said)]
 
     def _said(self, number: int, learn: Sequence[int], judge: Sequence[int]) -> list[Prediction]:
         if self._protocol.refit:

@@ -8,17 +8,18 @@ from scrimp.checkpoints.loading import Checkpoint, Dtype, resolve
 from scrimp.checkpoints.validation import refusing
 from scrimp.core.errors import ModelError
 from scrimp.serving.base import MANIFEST, Manifest, Prediction, Predictor, read_manifest
+from scrimp.serving.blend import Blend
 from scrimp.serving.features import FrozenHead, LabelNames
 from scrimp.serving.joined import JoinedHead
 from scrimp.serving.language import Generator, LabelScorer, PooledHead
 from scrimp.serving.words import NearestAnswer, WordCounts
 
-__all__ = ["KINDS", "FrozenHead", "Generator", "JoinedHead", "LabelNames", "LabelScorer", "NearestAnswer", "PooledHead",
-           "Prediction", "Predictor", "WordCounts", "base_of", "load_predictor"]
+__all__ = ["KINDS", "Blend", "FrozenHead", "Generator", "JoinedHead", "LabelNames", "LabelScorer", "NearestAnswer",
+           "PooledHead", "Prediction", "Predictor", "WordCounts", "base_of", "load_predictor"]
 
 KINDS: dict[str, type[Predictor]] = {
     cls.kind: cls for cls in (LabelScorer, Generator, PooledHead, FrozenHead, JoinedHead, LabelNames, WordCounts,
-                              NearestAnswer)}
+                              NearestAnswer, Blend)}
 
 
 def load_predictor(folder: Path | str, *, base: str | None = None, dtype: Dtype | None = None) -> Predictor:

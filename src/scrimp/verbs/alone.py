@@ -117,14 +117,14 @@ def _measured(learn: Learn, before: Bill) -> dict[str, Any]:
 
     from scrimp.core.registry import build
     from scrimp.planning.material import gather
-    from scrimp.planning.timing import few_rows
+    from scrimp.planning.timing import shuffled
     from scrimp.serving.predictors import load_predictor
 
     outcome, meter = learn.do(), Meter()
     best, test = outcome.best, gather(learn).test
     if test is None:
         raise errors.DataError("there are no rows to measure on", fix="name data.test in the recipes")
-    rows = few_rows(test, _MOST_TESTED, 0)
+    rows = shuffled(test, 0).subset(range(min(len(test), _MOST_TESTED)))
     said = load_predictor(learn.out / "model").predict(rows.rows, meter=meter)
     quality = build("metric", outcome.asked["metric"]).measure(said, rows.rows)
     config = learn.out / "model" / "adapter_config.json"

@@ -127,10 +127,13 @@ def test_what_fails_scores_nothing_and_says_why(toy):
 @pytest.mark.parametrize(("busy", "meanwhile", "loaded"), [(0.0, 0.0, False), (0.0, 1000.0, True), (1.0, 0.0, True)])
 def test_a_cell_is_marked_that_was_measured_beside_others(toy, monkeypatch, busy, meanwhile, loaded):
     """By what processors did beforehand, in cores, or meanwhile, in seconds."""
-    times = [running.psutil.cpu_times()._replace(**dict.fromkeys(running.psutil.cpu_times()._fields, 0.0))]
-    times.append(times[0]._replace(user=meanwhile, idle=1000.0))
-    monkeypatch.setattr(running.psutil, "cpu_times", lambda: times.pop(0))
-    monkeypatch.setattr(running.psutil, "cpu_percent", lambda seconds: 100 * busy / running.os.cpu_count())
+    core = running.psutil.cpu_times()
+    idle = core._replace(**dict.fromkeys(core._fields, 0.0))
+    alien = core._replace(user=1e6)  # of a core that may not be used
+    times = [[idle, alien], [idle._replace(user=meanwhile, idle=1000.0), alien._replace(user=2e6)]]
+    monkeypatch.setattr(running.os, "sched_getaffinity", lambda process: {0})
+    monkeypatch.setattr(running.psutil, "cpu_times", lambda percpu: times.pop(0))
+    monkeypatch.setattr(running.psutil, "cpu_percent", lambda seconds, percpu: [100 * busy, 100.0])
     found = measured("usual", draw("colours", 4, 0), True, 0, toy)
     assert (found["loaded"], found["busy"], found["others"] > 0.7) == (loaded, busy, meanwhile > 0)
 

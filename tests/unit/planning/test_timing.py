@@ -20,9 +20,9 @@ MIB = 1 << 20
 
 
 def standing(folder: Path, name: str = "tiny", row_s: float = 0.1) -> SimpleNamespace:
-    """A base model of which it is known how long a row takes."""
+    """A base model of which it is known how long a row takes, of ten tokens."""
     (folder / f"row-seconds-{name}.json").write_text(str(row_s))
-    return SimpleNamespace(checkpoint=SimpleNamespace(fingerprint=name), causal=True)
+    return SimpleNamespace(checkpoint=SimpleNamespace(fingerprint=name), causal=True, row_tokens=lambda _: 10)
 
 
 def foreseen(folder: Path, *kinds: str, quantized: bool = False, mapped: int = 0) -> timing.Forecast:
@@ -30,6 +30,7 @@ def foreseen(folder: Path, *kinds: str, quantized: bool = False, mapped: int = 0
     folder.mkdir()
     base = standing(folder)
     run = SimpleNamespace(folder=folder, test=None, train=ROWS, meter=Meter(Budget(time="1h")),
+                          request=SimpleNamespace(budget=Budget(time="1h"), seed=0),
                           ledger=SimpleNamespace(write=lambda *_, **__: None))
     tuned = SimpleNamespace(name="adapted", tokens=lambda _: 4000, step_tokens=lambda _: 80, batch_tokens=lambda _: 80,
                             base=SimpleNamespace(mapped=mapped))
@@ -38,7 +39,7 @@ def foreseen(folder: Path, *kinds: str, quantized: bool = False, mapped: int = 0
     found = Timing(run, ways)  # type: ignore[arg-type]
     found._saw(tuned, Probe(tokens_per_s=100.0, resting_memory=1024 * MIB, fixed_memory=8 * MIB,  # type: ignore[arg-type]
                             memory_per_token=float(MIB)))
-    found.foresee(Protocol(((ROWS, ()),), refit=False, words="nothing"))
+    found.foresee(ways, Protocol(((ROWS, ()),), refit=False, words="nothing"))  # type: ignore[arg-type]
     return found.foreseen[WHOLE]
 
 
@@ -59,8 +60,9 @@ def test_memory_is_that_of_training_or_of_loading_what_was_saved(tmp_path: Path)
 def budgeted(folder: Path, row_s: dict[str, float], rows: tuple[int, ...] = ROWS,
              **budget: Any) -> tuple[Timing, list[SimpleNamespace]]:
     """Tuned ways over one model, of which it is known what they take for a row; in no order."""
-    run = SimpleNamespace(folder=folder, test=None, train=rows, meter=Meter(Budget(time=budget.pop("time", "1h"))),
-                          request=SimpleNamespace(budget=Budget(**budget), seed=0))
+    time = budget.pop("time", "1h")
+    run = SimpleNamespace(folder=folder, test=budget.pop("test", None), train=rows, meter=Meter(Budget(time=time)),
+                          request=SimpleNamespace(budget=Budget(time=time, **budget), seed=0))
     base = standing(folder)
     ways = [SimpleNamespace(kind="adapted", name=name, quantized=False, base=base) for name in row_s]
     found = Timing(run, ways)  # type: ignore[arg-type]
@@ -86,28 +88,81 @@ def test_where_there_is_too_little_for_all_the_modest_get_what_they_need(tmp_pat
     assert found.allowance(large, [len(ROWS)], protocol=WHOLE_ROWS).time > 3000  # type: ignore[arg-type, operator]
 
 
-def test_the_dearest_way_is_left_out_where_few_rows_are_not_folded_with_it(tmp_path: Path, monkeypatch: Any) -> None:
-    def choose(train: Any, *, seconds: Any, left_s: float, judge_s: float, seed: int) -> Protocol:
-        return Protocol(((ROWS[:20], ROWS[20:]), (ROWS[20:], ROWS[:20])), seconds(40) < left_s, "two folds")
+def folded(monkeypatch: Any, parts: int = 5) -> Protocol:
+    """Of forty rows; so is what fewer folds are made by."""
+    def parted(_: Any, count: int, seed: int = 0) -> Protocol:
+        pairs = tuple((tuple(row for row in ROWS if row % count != part), ROWS[part::count]) for part in range(count))
+        return Protocol(pairs, True, f"{count} folds")
 
-    monkeypatch.setattr(timing, "choose", choose)
-    found, ways = budgeted(tmp_path, {"large": 1000.0, "small": 20.0})
-    protocol = found.protocol()
-    assert protocol.refit
+    monkeypatch.setattr(timing, "folded", parted)
+    return parted(ROWS, parts)
+
+
+def planned(found: Timing, ways: list[SimpleNamespace], protocol: Protocol) -> dict[str, int]:
+    """On how many folds each way is trained, in the order in which they are; 0 is left out."""
+    order = found.plan(ways, protocol)  # type: ignore[arg-type]
+    return {way.name: found._folds.get(way.name, 0) for way in order}
+
+
+@pytest.mark.parametrize(("large", "small", "folds"), [
+    (1.0, 1.0, {"large": 5, "small": 5}),
+    (20.0, 10.0, {"large": 2, "small": 2}),      # both, rather than one that is judged better
+    (30.0, 20.0, {"large": 2, "small": 2}),      # with steps left out, rather than a way
+    (60.0, 60.0, {"large": 2, "small": 0}),      # the most promising, which comes first
+    (1000.0, 10.0, {"small": 5, "large": 0}),    # what there is time for, rather than what is promising
+    (1000.0, 1000.0, {"large": 0, "small": 0}),
+])
+def test_as_many_ways_as_there_is_time_for_then_as_many_folds(
+        tmp_path: Path, monkeypatch: Any, large: float, small: float, folds: dict[str, int]) -> None:
+    found, ways = budgeted(tmp_path, {"large": large, "small": small})
+    assert planned(found, ways, folded(monkeypatch)) == folds
+
+
+def test_what_is_left_out_is_said_and_takes_no_time_from_the_others(tmp_path: Path, monkeypatch: Any) -> None:
+    found, (large, small) = budgeted(tmp_path, {"large": 1000.0, "small": 20.0})
+    protocol = folded(monkeypatch)
+    planned(found, [large, small], protocol)
     with pytest.raises(BudgetError, match="its 3 trainings would take about 80000 s"):
-        found.require(ways[0], protocol)  # type: ignore[arg-type]
-    found.require(ways[1], protocol)  # type: ignore[arg-type]
-    assert found.allowance(ways[1], [40, 20, 20], protocol=protocol).time is not None  # type: ignore[arg-type]
+        found.require(large, protocol)  # type: ignore[arg-type]
+    found.require(small, protocol)  # type: ignore[arg-type]
+    given = found.allowance(small, [40, 20, 20], protocol=found.protocol_of(small, protocol))  # type: ignore[arg-type]
+    assert given.time == pytest.approx(1700, rel=0.05)
 
 
-def test_of_many_rows_a_part_is_held_out_and_no_way_left_out(tmp_path: Path, monkeypatch: Any) -> None:
-    def choose(train: Any, *, seconds: Any, left_s: float, judge_s: float, seed: int) -> Protocol:
-        return Protocol(((ROWS[:20], ROWS[20:]),), seconds(40) < left_s, "held out")
+def test_the_plan_of_an_earlier_attempt_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
+    found, ways = budgeted(tmp_path, {"large": 20.0, "small": 10.0})
+    first = planned(found, ways, folded(monkeypatch))
+    later, ways = budgeted(tmp_path, {"large": 2000.0, "small": 1000.0})
+    assert planned(later, ways, folded(monkeypatch)) == first
 
-    monkeypatch.setattr(timing, "choose", choose)
-    found, ways = budgeted(tmp_path, {"large": 1000.0, "small": 20.0}, rows=tuple(range(1000)))
-    for way in ways:
-        found.require(way, found.protocol())  # type: ignore[arg-type]
+
+def test_what_is_not_tuned_is_fitted_on_all_rows_however_it_is_judged(tmp_path: Path) -> None:
+    found, (tuned,) = budgeted(tmp_path, {"only": 1.0})
+    apart = Protocol(((ROWS[:30], ROWS[30:]),), refit=False, words="held out")
+    assert found.protocol_of(SimpleNamespace(kind="control", name="words"), apart).refit  # type: ignore[arg-type]
+    assert found.protocol_of(tuned, apart) is apart  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("row_s", "folds"), [(0.5, True), (3.0, False)])
+def test_many_rows_are_folded_if_the_quickest_way_has_the_time(tmp_path: Path, row_s: float, folds: bool) -> None:
+    found, _ = budgeted(tmp_path, {"large": 1000.0, "small": row_s}, rows=tuple(range(1000)))
+    assert found._may_fold() is folds
+
+
+def test_the_slow_are_tested_on_fewer_rows(tmp_path: Path) -> None:
+    """Within 6 % of an hour, at a tenth of a second a row, but at least fifty."""
+    found, (way,) = budgeted(tmp_path, {"only": 1.0}, test=range(5000))
+    assert found.tests(way) == pytest.approx(2160, abs=2)  # type: ignore[arg-type]
+    (tmp_path / "short").mkdir()
+    found, (way,) = budgeted(tmp_path / "short", {"only": 1.0}, test=range(5000), time="20s")
+    assert found.tests(way) == 50  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("time", "looked"), [("1h", None), ("10m", 16), ("2m", 20)])
+def test_a_look_at_what_a_model_knows_is_cut_to_the_time(tmp_path: Path, time: str, looked: int | None) -> None:
+    """All of it takes 90 s at a hundredth of a second a token; 3 % of the time are allowed, but twenty texts."""
+    found, (way,) = budgeted(tmp_path, {"only": 1.0}, time=time)
+    assert found.looked(way) == (max(looked, 20) if looked else None)  # type: ignore[arg-type]
 
 
 def test_the_look_after_a_training_is_kept_as_long_as_the_look_before_it_took(tmp_path: Path) -> None:

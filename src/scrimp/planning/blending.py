@@ -1,0 +1,131 @@
+"""A blend of the rungs of a run, fitted on what each said of the rows that it was not trained on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scrimp.core.workspace import atomic_write, folder_bytes
+from scrimp.evaluation.outcome import Rung
+from scrimp.examples.records import Layout
+from scrimp.planning.findings import Climbed
+from scrimp.serving.blend import Blend, fitted_weights, log_probabilities, member, pooled
+
+if TYPE_CHECKING:
+    from scrimp.planning.ladder import Run
+
+__all__ = ["NAME", "as_good", "blended"]
+
+NAME = "blend"
+_LEAST_ROWS = 8     # to fit weights on
+_MOST_FITTED = 400  # rows; more of them change the weights little
+_FOLDS = 5          # in which the weights are fitted on the others
+_DOUBT = 1.0        # nats, over all rows, by which the truth must be likelier without a member for it to go
+
+
+def blended(run: Run, climbed: Sequence[Climbed]) -> Climbed | None:
+    """The rungs that choose from labels as one, as a rung of its own; None where there is nothing to blend.
+
+    Members without which the others do clearly better are left out. Of a judged row the blend says what it would with
+    weights that were fitted without this row's fifth.
+
+    Args:
+        run: whose judged rows, test and folder these are.
+        climbed: all rungs that were tried.
+    """
+    members = [one for one in climbed if one.judged and one.record.skipped is None]
+    if run.train.layout is not Layout.LABEL or len(run.judged_rows) < _LEAST_ROWS or len(members) < 2:
+        return None
+    labels = run.train.labels
+    truth = np.array([labels.index(row["label"]) for row in run.judged_rows])
+    logs = np.stack([log_probabilities(one.judged, labels) for one in members])
+    fitted = np.random.default_rng(run.request.seed).permutation(len(truth))[:_MOST_FITTED]
+    kept = _kept(logs[:, fitted], truth[fitted])
+    if len(kept) < 2:
+        return None
+    members, logs = [members[i] for i in kept], logs[kept]
+    weights = fitted_weights(logs[:, fitted], truth[fitted])
+    told = {"weights": dict(zip([one.record.name for one in members], weights.round(4).tolist(), strict=True))}
+    folder = run.space.step(NAME, {**told, "of": [str(one.folder) for one in members]},
+                            lambda partial: _made(run, members, weights, _crossed(logs, truth), partial))
+    said = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+    record = Rung.parse(json.loads((folder / "rung.json").read_text(encoding="utf-8")), where=str(folder))
+    return Climbed(record.model_copy(update={"chosen": told}), **said, folder=folder)
+
+
+def _made(run: Run, members: Sequence[Climbed], weights: np.ndarray, crossed: np.ndarray, folder: Path) -> None:
+    """Write the blend's predictor, record and predictions."""
+    from scrimp.core.registry import build
+    from scrimp.serving.base import MANIFEST, as_scores
+
+    labels = run.train.labels
+    for number, one in enumerate(members):
+        shutil.copytree(one.folder / "model", folder / "model" / member(number))
+    atomic_write(folder / "model" / MANIFEST, Blend.manifest(labels, weights.tolist()).model_dump_json(indent=1))
+    both = min(len(one.tested) for one in members)
+    judged = as_scores(crossed, labels)
+    tested, probed = (pooled(said, weights.tolist(), labels) for said in
+                      ([one.tested[:both] for one in members], [one.probed for one in members]))
+    metric = build("metric", run.metric)
+    record = Rung(
+        name=NAME, title=f"Blend of {_listed([one.record.title for one in members])}", kind="adapted",
+        validation=metric.measure(judged, run.judged_rows), test=run.scores(tested),
+        retention=_most_forgotten(members), trainable=sum(one.record.trainable for one in members),
+        ship_bytes=folder_bytes(folder / "model"))
+    atomic_write(folder / "rung.json", record.model_dump_json())
+    atomic_write(folder / "predictions.json", json.dumps({"judged": judged, "tested": tested, "probed": probed}))
+
+
+def as_good(single: Climbed, blend: Climbed, run: Run) -> bool:
+    """Whether the blend does as well as the best single rung, within the standard error of their difference."""
+    from scrimp.core.registry import build
+
+    metric = build("metric", run.metric)
+    found = metric.compare(single.judged, blend.judged, run.judged_rows)
+    better = found.value if metric.higher_is_better else -found.value
+    return better >= -(found.high - found.low) / (2 * 1.96)
+
+
+def _kept(logs: np.ndarray, truth: np.ndarray) -> list[int]:
+    """Members of log-probabilities [M, N, C] that are not better left out; those that alone do worst are doubted first.
+
+    Few rows say little against a member, and keep it.
+    """
+    kept, loss = list(range(len(logs))), _loss(_crossed(logs, truth), truth)
+    alone = [_loss(_crossed(logs[[i]], truth), truth) for i in kept]
+    for doubted in sorted(kept, key=lambda i: -alone[i]):
+        rest = [i for i in kept if i != doubted]
+        if rest and (without := _loss(_crossed(logs[rest], truth), truth)) < loss - _DOUBT / len(truth):
+            kept, loss = rest, without
+    return kept
+
+
+def _crossed(logs: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Log-probabilities [N, C] of the blend, each row's with weights fitted on the other folds; unnormalised."""
+    found, fold = np.empty(logs.shape[1:]), np.arange(len(truth)) % _FOLDS
+    for number in range(_FOLDS):
+        others = fold != number
+        found[~others] = np.einsum("m,mnc->nc", fitted_weights(logs[:, others], truth[others]), logs[:, ~others])
+    return found
+
+
+def _loss(logs: np.ndarray, truth: np.ndarray) -> float:
+    """Mean negative log-probability of the truth, in nats."""
+    highest = logs.max(axis=1, keepdims=True)
+    normal = np.log(np.exp(logs - highest).sum(axis=1)) + highest[:, 0]
+    return float((normal - logs[np.arange(len(truth)), truth]).mean())
+
+
+def _most_forgotten(members: Sequence[Climbed]) -> Any:
+    """What the members lost that were tuned: of several, the one that lost most of what is measured first."""
+    found = [one.record.retention for one in members if one.record.retention is not None]
+    return max(found, key=lambda one: abs(one.after - one.before), default=None)
+
+
+def _listed(titles: Sequence[str]) -> str:
+    return ", ".join(titles[:-1]) + " and " + titles[-1]
