@@ -32,6 +32,7 @@ TOLERANCE = 1e-4  #: largest difference of a probability between predictor and g
 _INPUTS, _OUTPUTS = ("input_ids", "attention_mask"), ("probabilities", "embeddings")
 _PROBES = ("", "a", "Short.", "naïve 你好 😀", "  spaces\n\nand breaks ", "A longer text with more words. " * 4,
            "word " * 2000)
+_WRITTEN = "for ONNX fit with rungs: frozen-features, or with rungs: tuned-encoder"
 _TOGETHER = (1, 3, 64)  # texts that are asked at a time, shorter ones filled up to the longest
 
 
@@ -75,12 +76,11 @@ def check_kind(kind: str, checkpoint: Checkpoint | None) -> None:
     It says why, and in which form they can be exported.
     """
     if checkpoint is None or checkpoint.kind != "encoder":
-        raise ModelError(f"a {kind} is no classifier on an encoder, and is not written as ONNX",
-                         fix="a tuned language model can be exported with form: adapter, merged or gguf; for ONNX fit "
-                             "with rungs: frozen-features,tuned-encoder")
+        raise ModelError(f"a {kind} is no classifier on an encoder alone, and is not written as ONNX",
+                         fix=f"a tuned language model can be exported with form: adapter, merged or gguf; {_WRITTEN}")
     if kind not in (FrozenHead.kind, PooledHead.kind):
         raise ModelError(f"a {kind} is not written as ONNX", why="beside token ids it reads words or labels, of which "
-                         "a graph of numbers knows nothing", fix="fit with rungs: frozen-features,tuned-encoder")
+                         "a graph of numbers knows nothing", fix=_WRITTEN)
 
 
 def graph_of(predictor: Predictor) -> tuple[Graph, int]:

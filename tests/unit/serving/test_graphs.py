@@ -20,7 +20,7 @@ from scrimp.examples.formats import read
 from scrimp.examples.templates import Template
 from scrimp.serving import graphs
 from scrimp.serving.graphs import GRAPH, LABELS, check_kind, check_onnx, save_onnx
-from scrimp.serving.predictors import FrozenHead, JoinedHead, LabelNames, PooledHead, Predictor, WordCounts
+from scrimp.serving.predictors import Blend, FrozenHead, JoinedHead, LabelNames, PooledHead, Predictor, WordCounts
 
 TEXTS = ["what a good film", "the quick brown fox, one two three", "a bad one"]
 GIVEN = [f"{word} film {n}" for n in range(6) for word in ("good", "bad", "long")]
@@ -130,9 +130,11 @@ def test_a_graph_that_does_not_see_the_mask_is_found(encoder: Loaded, tmp_path: 
 def test_what_is_no_graph_says_why(encoder: Loaded, causal_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="joined-head is not written") as caught:
         save_onnx(JoinedHead.fit(encoder, GIVEN, NAMES), tmp_path)
-    assert "frozen-features,tuned-encoder" in str(caught.value.fix)
+    assert "rungs: frozen-features, or with rungs: tuned-encoder" in str(caught.value.fix)
     with pytest.raises(ModelError, match="label-names is not written"):
         save_onnx(LabelNames(encoder, ["good", "bad"]), tmp_path)
+    with pytest.raises(ModelError, match="blend is no classifier on an encoder alone"):
+        save_onnx(Blend([frozen(encoder)], [1.0]), tmp_path)
     with pytest.raises(ModelError, match="word-counts is no classifier on an encoder"):
         save_onnx(WordCounts.fit(GIVEN, NAMES), tmp_path)
     with pytest.raises(ModelError, match="label-scorer is no classifier on an encoder") as caught:

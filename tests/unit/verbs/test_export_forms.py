@@ -72,7 +72,7 @@ def test_what_cannot_be_onnx_says_what_can(tuned: Path, fitted: Path, tmp_path: 
     assert "adapter, merged or gguf" in str(caught.value.fix)
     with pytest.raises(ModelError, match="joined-head is not written") as caught:
         scrimp.export(fitted / "features-and-words", out=tmp_path / "a", form="onnx")
-    assert "frozen-features,tuned-encoder" in str(caught.value.fix)
+    assert "rungs: frozen-features, or with rungs: tuned-encoder" in str(caught.value.fix)
     for form in ("adapter", "merged", "gguf"):
         with pytest.raises(ModelError, match="tuned no model"):
             scrimp.export(fitted / "frozen-features", out=tmp_path / "a", form=form)
