@@ -10,12 +10,20 @@ import pytest
 
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.errors import BudgetError
+from scrimp.examples.records import Layout
 from scrimp.planning import timing
 from scrimp.planning.costs import Probe
 from scrimp.planning.protocol import Protocol
 from scrimp.planning.timing import WHOLE, Timing
 
-ROWS = tuple(range(40))
+
+class Documents(tuple[int, ...]):
+    """Rows that have no labels."""
+
+    layout = Layout.TEXT
+
+
+ROWS = Documents(range(40))
 MIB = 1 << 20
 
 
@@ -57,7 +65,7 @@ def test_memory_is_that_of_training_or_of_loading_what_was_saved(tmp_path: Path)
     assert beside == training + timing._CHEAP_RUNGS_MEMORY
 
 
-def budgeted(folder: Path, row_s: dict[str, float], rows: tuple[int, ...] = ROWS,
+def budgeted(folder: Path, row_s: dict[str, float], rows: Documents = ROWS,
              **budget: Any) -> tuple[Timing, list[SimpleNamespace]]:
     """Tuned ways over one model, of which it is known what they take for a row; in no order."""
     time = budget.pop("time", "1h")
@@ -126,7 +134,7 @@ def test_what_is_left_out_is_said_and_takes_no_time_from_the_others(tmp_path: Pa
         found.require(large, protocol)  # type: ignore[arg-type]
     found.require(small, protocol)  # type: ignore[arg-type]
     given = found.allowance(small, [40, 20, 20], protocol=found.protocol_of(small, protocol))  # type: ignore[arg-type]
-    assert given.time == pytest.approx(1700, rel=0.05)
+    assert given.time == pytest.approx(1800, rel=0.02)  # half of its rows, so half of the hour
 
 
 def test_the_plan_of_an_earlier_attempt_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
@@ -145,7 +153,7 @@ def test_what_is_not_tuned_is_fitted_on_all_rows_however_it_is_judged(tmp_path: 
 
 @pytest.mark.parametrize(("row_s", "folds"), [(0.5, True), (3.0, False)])
 def test_many_rows_are_folded_if_the_quickest_way_has_the_time(tmp_path: Path, row_s: float, folds: bool) -> None:
-    found, _ = budgeted(tmp_path, {"large": 1000.0, "small": row_s}, rows=tuple(range(1000)))
+    found, _ = budgeted(tmp_path, {"large": 1000.0, "small": row_s}, rows=Documents(range(1000)))
     assert found._may_fold() is folds
 
 
