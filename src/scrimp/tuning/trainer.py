@@ -299,7 +299,8 @@ class _Run:
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
         took = time.monotonic() - started
         self.at.pace.record(took, once=self.lower.seconds - kept_s if self.lower else 0.0)
-        tell(self.at.step, loss=loss, learning_rate=rate, tokens_per_second=self.stream.tokens(indices) / took)
+        tell(self.at.step, loss=loss, learning_rate=rate,
+             tokens_per_second=self.stream.tokens(indices) / max(took, 1e-9))  # a clock may not have moved
         self.cut_to_time()
         last = self.at.step >= self.at.planned
         if self.validate and (last or self.at.step % self.validate_every == 0):
