@@ -70,7 +70,7 @@ class Learn(Verb, Settings, Shape, Tracked, Workspaced):
         best = outcome.best
         tuning = {name: value for name, value in best.chosen.items() if name != "seed"}
         adapted = best.kind == "adapted"
-        step = {"tune": tuning} if adapted else {"fit": {"rungs": [best.name]}}
+        step = {"tune": tuning} if adapted else {"fit": {"rungs": [*best.chosen.get("weights", ()), best.name]}}
         asked = self.model_copy(update={"model": best.base}) if adapted else self
         writing.write(asked, step, self.out / "recipe.yaml")
         page.write(outcome, self.out / "report.html")
@@ -80,8 +80,8 @@ class Fit(Learn, Controls, Rungs):
     """Adapt a model to your examples within a budget, and measure it.
 
     From a base model, examples and a budget to a folder that predicts, a report, and the recipe of what won. Tries the
-    untouched model, trivial controls, frozen features with and without word counts, an encoder tuned as a whole, and
-    LoRA; the best on validation wins, and every way is reported by itself.
+    untouched model, trivial controls, frozen features with and without word counts, an encoder tuned as a whole, LoRA,
+    and a blend of those that choose from labels; the best on validation wins, and every way is reported by itself.
     """
 
     examples = (
