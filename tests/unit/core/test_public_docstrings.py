@@ -29,9 +29,14 @@ def silent(module: ModuleType) -> Iterable[str]:
             if not thing.__dict__.get("__doc__"):
                 yield f"{module.__name__}.{name}"
             yield from (f"{module.__name__}.{name}.{part}" for part, found in vars(thing).items()
-                        if not part.startswith("_") and _is_code(found) and not inspect.getdoc(getattr(thing, part)))
+                        if not part.startswith("_") and _is_code(found) and not _told(thing, part))
         elif inspect.isfunction(thing) and not thing.__doc__:
             yield f"{module.__name__}.{name}"
+
+
+def _told(thing: type, part: str) -> bool:
+    """Whether the class, or one that it inherits from, says what a part of it is."""
+    return any(vars(base)[part].__doc__ for base in thing.__mro__ if part in vars(base))
 
 
 def _is_code(found: object) -> bool:
