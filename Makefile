@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO := demo-out
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test torture check lint bench bench-low-data bench-quick bench-selection catalogue docs clean help
+.PHONY: demo test torture check lint bench bench-low-data bench-quick bench-selection catalogue docs site package audit \
+	clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +24,10 @@ $(VENV)/installed-test: $(VENV)/installed
 
 $(VENV)/installed-bench: $(VENV)/installed
 	$(PIP) -e '.[bench]'
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) -e '.[docs]'
 	touch $@
 
 demo: $(VENV)/installed  ## adapt a real model on 64 real examples in a budget of four minutes
@@ -57,6 +62,17 @@ catalogue: $(VENV)/installed  ## the names of what is registered, into the catal
 
 docs: $(VENV)/installed  ## the pages of all methods, from what is registered and what was tried
 	$(BIN)/python docs/build.py
+
+site: $(VENV)/installed-docs  ## the documentation as a site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
+
+package: $(VENV)/installed-test  ## wheel and sdist, each installed in an empty environment and tried; all extras
+	$(PIP) -e '.[package]'
+	$(BIN)/python tests/package.py
+
+audit:  ## the pinned versions against the published advisories; needs a network
+	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit; build/audit/bin/pip install --quiet pip-audit; }
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 check: lint test  ## everything that CI checks
 

@@ -1,4 +1,4 @@
-"""Write docs/methods: the table of all papers, what the methods of tuning can do, and a page for each method.
+"""Write docs/methods: all papers, what the methods of tuning can do, a page for each family and for each method.
 
     make docs
 
@@ -37,6 +37,8 @@ def pages() -> Files:
     own = [preset for preset in presets() if preset.method.__module__.startswith("scrimp.")]
     yield "README.md", index(scrimp.methods(), [(p.family, p.name, p.summary) for p in own])
     yield "capabilities.md", capabilities({family: probe(family) for family in ("adapter", "optimizer", "objective")})
+    for family in FAMILIES:
+        yield f"{family}/README.md", listing(family, [(p.name, p.summary) for p in own if p.family == family])
     for preset in own:
         yield f"{preset.family}/{preset.name}.md", page(scrimp.methods(preset.family, preset.name)[0])
 
@@ -53,6 +55,12 @@ def index(rows: Sequence[Row], methods: Sequence[tuple[str, str, str]]) -> str:
     table += [f"| {row.id} | {_cell(row.title)} | {_cell(row.line)} | {row.status} | "
               f"{', '.join(f'[{name}]({name}.md)' for name in row.names)} |" for row in rows]
     return "\n\n".join([*parts, "## Papers", "\n".join(table)]) + "\n"
+
+
+def listing(family: str, methods: Sequence[tuple[str, str]]) -> str:
+    rows = [f"| [{name}]({name}.md) | {_cell(told)} |" for name, told in methods]
+    table = "\n".join(["| method | what it does |", "|---|---|", *rows])
+    return f"# {family}\n\n{len(methods)} methods.\n\n{table}\n"
 
 
 def capabilities(found: dict[str, list[Capability]]) -> str:

@@ -28,7 +28,7 @@ _RATE, _BATCH, _EPOCHS = 2e-4, 4, 3
 _STEPS = 60                       # at least, where there are few rows
 _LONGEST = (256, 128, 64, 32)     # tokens of a text that is to be labelled
 _SHOWN = (1, 2, 4, 8, 16)         # demonstrations
-_SPARE = 4.0                      # seconds that are kept for what nobody foresees
+_SPARE = 12.0                     # seconds that are kept for what nobody foresees
 
 Ids = list[int]
 

@@ -51,8 +51,8 @@ thirty rows unless it is told otherwise, which few rows have none of; it is told
 It has its default models but fastai's.
 
 A cell is marked as measured beside others if processes that were no part of it kept more than {BUSY} of the cores that
-it may use busy, in the second before it or on average while it lasted. The system's load average is kept too, but is not what marks a cell: it
-still holds the cell before.
+it may use busy, in the second before it or on average while it lasted. The system's load average is kept too, but is
+not what marks a cell: it still holds the cell before.
 
 ## To run it again
 

@@ -13,6 +13,9 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from unit.reports import compared, sample, selected
 
+from scrimp.evidence import page as evidence_page
+from scrimp.evidence.results import Standing
+from scrimp.evidence.verdicts import Finding
 from scrimp.reports import comparison, page, selection
 
 PAGES = (*sample.ALL, *selected.ALL, *compared.ALL)
@@ -81,7 +84,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         selection.write(choose(), folder / f"{name}.html")
     for name, compare in compared.ALL.items():
         comparison.write(compare(), folder / f"{name}.html")
-    return {name: (folder / f"{name}.html").as_uri() for name in PAGES}
+    comparison.write(compared.hostile(sample.ATTACKS), folder / "comparison-hostile.html")
+    evidence_page.write(hostile_claims(), folder / "evidence-hostile.html")
+    return {name: (folder / f"{name}.html").as_uri() for name in (*PAGES, "comparison-hostile", "evidence-hostile")}
+
+
+def hostile_claims() -> list[Standing]:
+    """Claims whose every text is an attack."""
+    return [Standing(name=attack, family=attack, papers=(1,), says=attack, verdict="fails", why=attack, findings=(
+        Finding(inequality=attack, gaps=(-1.0,) * 5, effect=-1, low=-2, high=-0.5, against=1, detectable=0.1,
+                verdict="fails"),)) for attack in sample.ATTACKS]
 
 
 def at_width(browser: webdriver.Chrome, width: int, *, dark: bool = False) -> None:
@@ -128,7 +140,9 @@ def test_on_paper_it_is_black_on_white_and_fits(browser: webdriver.Chrome, files
     assert spilled <= 680
 
 
-@pytest.mark.parametrize(("name", "title"), [("hostile", "Use <script>"), ("selection-hostile", "10 of 200 rows kept")])
+@pytest.mark.parametrize(("name", "title"), [
+    ("hostile", "Use <script>"), ("selection-hostile", "10 of 200 rows kept"),
+    ("comparison-hostile", "a0 · scrimp comparison"), ("evidence-hostile", "scrimp · the evidence")])
 def test_attacks_are_read_and_not_run(browser: webdriver.Chrome, files: dict[str, str], name: str, title: str) -> None:
     browser.get(files[name])
     assert browser.title.startswith(title)

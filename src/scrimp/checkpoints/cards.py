@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["card"]
+__all__ = ["card", "exported"]
 
 _BASE = "from scrimp.checkpoints.loading import resolve  # or name the base model's folder or hub id yourself"
 _USE = {
@@ -43,6 +43,51 @@ print(labels[int((pooled @ head["weight"].T + head["bias"]).argmax())])
 ```''',
 }
 
+_HEADING = "## Loading it with plain libraries"
+_EXPORTED = {
+    "gguf": '''A GGUF file for llama.cpp and what stands on it. Read back by transformers, its logits were at most
+{difference:.2g} away from those of the model that was evaluated, in float32. In this folder:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(".", gguf_file={file})
+tokenizer = AutoTokenizer.from_pretrained(".", gguf_file={file})
+```''',
+    "onnx": '''An ONNX graph. Its probabilities were at most {difference:.2g} away from those of the classifier in
+float32. In this folder:
+
+```python
+import json
+
+import onnxruntime
+from transformers import AutoTokenizer
+
+session, labels = onnxruntime.InferenceSession({file}), json.load(open("labels.json"))["labels"]
+tokenizer = AutoTokenizer.from_pretrained(".")
+inputs = tokenizer(["A text.", "Another one."], padding=True, truncation=True, split_special_tokens=True,
+                   return_tensors="np")
+asked = {{name: inputs[name].astype("int64") for name in ("input_ids", "attention_mask")}}
+probabilities, embeddings = session.run(["probabilities", "embeddings"], asked)
+print([labels[i] for i in probabilities.argmax(1)])
+```''',
+}
+
+
+def exported(card: str, form: str, *, file: str, difference: float) -> str:
+    """The card of a run, with how the exported ``file`` is loaded in place of how the adapter was.
+
+    Args:
+        form: ``"gguf"`` or ``"onnx"``.
+        difference: what the comparison with the evaluated model found.
+    """
+    before, found, after = card.partition(f"{_HEADING}\n")
+    if not found:
+        before, _, after = card.partition("## Scores\n")
+        after = f"## Scores\n{after}"
+    told = _EXPORTED[form].format(file=json.dumps(file), difference=difference)
+    return f"{before}{_HEADING}\n\n{told}\n\n{after[after.index('## Scores'):]}"
+
 
 def card(facts: Mapping[str, Any]) -> str:
     """The card as Markdown with YAML front matter.
@@ -57,7 +102,7 @@ def card(facts: Mapping[str, Any]) -> str:
              "`scrimp evaluate` or `scrimp.predict(run=..., data=...)`."]
     if loads := _USE.get(facts.get("loads") or ""):
         code = loads.format(base=json.dumps(facts["base"]), find=_BASE)
-        parts += ["## Loading it with plain libraries", "In this folder:", code]
+        parts += [_HEADING, "In this folder:", code]
     parts += ["## Scores", _scores(facts["scores"]), "## What was forgotten", _retention(facts.get("retention")),
               "## How it was made", _made(facts)]
     if facts.get("warnings"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["convert_gguf", "convert_pickled"]
+__all__ = ["convert_gguf", "convert_pickled", "read_gguf"]
 
 _FORMAT = 1  # raise it when the same input converts differently, so that old conversions are made anew
 #: byte-level vocabularies whose merges were learned with every digit by itself; transformers splits them as GPT-2's
@@ -40,22 +40,34 @@ def convert_gguf(path: Path) -> Path:
     return cache().step("converted", content, lambda folder: _write_gguf(path, folder))
 
 
-def _write_gguf(path: Path, folder: Path) -> None:
+def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A GGUF file's model, in float32 and in evaluation mode, and its tokenizer.
+
+    Raises:
+        ModelError: as `convert_gguf`.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    say(f"converting {path.name} to safetensors (once)")
-    with quiet(), refusing("this GGUF file cannot be converted", path):
-        told = _metadata(path)
+    path = Path(path).absolute()
+    check_gguf(path)
+    with quiet(), refusing("this GGUF file cannot be read", path):
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
-        read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32,
-                                                    local_files_only=True)
-        model: Any = _plain(read)
-        _restore_splitting(tokenizer, told.get("tokenizer.ggml.pre"))
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32,
+                                                     local_files_only=True)
+        _restore_splitting(tokenizer, _metadata(path).get("tokenizer.ggml.pre"))
         tokenizer.model_max_length = model.config.max_position_embeddings
+    return model.eval(), tokenizer
+
+
+def _write_gguf(path: Path, folder: Path) -> None:
+    say(f"converting {path.name} to safetensors (once)")
+    read, tokenizer = read_gguf(path)
+    with quiet(), refusing("this GGUF file cannot be converted", path):
+        model: Any = _plain(read)
         model.to(_exact_dtype(model)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    if licence := told.get("general.license"):
+    if licence := _metadata(path).get("general.license"):
         (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'license': str(licence)})}---\n", encoding="utf-8")
 
 

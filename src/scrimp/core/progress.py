@@ -50,7 +50,8 @@ def quiet() -> Iterator[None]:
 class Bar(Protocol):
     """A running count."""
 
-    def advance(self, by: float = 1, note: str = "") -> None: ...
+    def advance(self, by: float = 1, note: str = "") -> None:
+        """Count on by ``by``; ``note`` is shown beside the count."""
 
 
 class _Lines:

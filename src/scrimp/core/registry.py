@@ -107,6 +107,7 @@ class Preset:
 
     @property
     def family(self) -> str:
+        """The family of its method."""
         return self.method.family
 
     @property
@@ -115,6 +116,11 @@ class Preset:
         return (self.method.__doc__ or "").strip().split("\n")[0]
 
     def build(self, options: Mapping[str, Any] | None = None, *, where: str | None = None) -> Method:
+        """The method with the preset's options, and ``options`` over them.
+
+        Raises:
+            OptionError: an option is unknown or has a wrong value; ``where`` is what it names as the place.
+        """
         made = self.method.parse({**self.options, **(options or {})}, where=where or f"{self.family} '{self.name}'")
         made._name = self.name
         return made

@@ -92,7 +92,7 @@ class Forecast(Options):
 
 
 class Rung(Options):
-    """One way that was tried: a control, the untouched model, or an adapted one.
+    """One way that was tried: a control, the untouched model, an adapted one, or a blend of these.
 
     Attributes:
         name: short, unique, such as ``lora``.
@@ -113,7 +113,7 @@ class Rung(Options):
 
     name: str
     title: str
-    kind: Literal["untouched", "control", "adapted"]
+    kind: Literal["untouched", "control", "adapted", "blend"]
     base: str = ""
     validation: Score | None = None
     test: tuple[Score, ...] = ()

@@ -151,10 +151,12 @@ class Claim:
 
     @property
     def name(self) -> str:
+        """The stem of its file."""
         return self.path.stem
 
     @property
     def family(self) -> str:
+        """The folder of its file."""
         return self.path.parent.name
 
     @property

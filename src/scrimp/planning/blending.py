@@ -73,7 +73,7 @@ def _made(run: Run, members: Sequence[Climbed], weights: np.ndarray, crossed: np
                       ([one.tested[:both] for one in members], [one.probed for one in members]))
     metric = build("metric", run.metric)
     record = Rung(
-        name=NAME, title=f"Blend of {_listed([one.record.title for one in members])}", kind="adapted",
+        name=NAME, title=f"Blend of {_listed([one.record.name for one in members])}", kind="blend",
         validation=metric.measure(judged, run.judged_rows), test=run.scores(tested),
         retention=_most_forgotten(members), trainable=sum(one.record.trainable for one in members),
         ship_bytes=folder_bytes(folder / "model"))
@@ -127,5 +127,5 @@ def _most_forgotten(members: Sequence[Climbed]) -> Any:
     return max(found, key=lambda one: abs(one.after - one.before), default=None)
 
 
-def _listed(titles: Sequence[str]) -> str:
-    return ", ".join(titles[:-1]) + " and " + titles[-1]
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1]

@@ -83,7 +83,7 @@ class Arm(Options):
     """
 
     name: str
-    kind: Literal["untouched", "control", "adapted"]
+    kind: Literal["untouched", "control", "adapted", "blend"]
     title: str
     recipe: str | None = None
     model: str

@@ -74,6 +74,7 @@ class Base:
 
     @property
     def causal(self) -> bool:
+        """Whether it is a language model, and no encoder."""
         return self.checkpoint.kind == "causal"
 
     @property

@@ -83,15 +83,18 @@ class Found:
 
     @property
     def best(self) -> Tried:
+        """The try with the highest score of those that were given the most work."""
         most = max(one.share for one in self.tried)
         return max((one for one in self.tried if one.share == most), key=lambda one: one.score)
 
     @property
     def front(self) -> list[Tried]:
+        """The tries that none beats in score and cost."""
         return [self.tried[i] for i in front([(one.score, -one.cost) for one in self.tried])]
 
     @property
     def cost(self) -> float:
+        """Of all tries together."""
         return sum(one.cost for one in self.tried)
 
 

@@ -36,13 +36,13 @@ WHOLE = "the whole run"
 
 _CLOSING_S, _CHECKED_ROWS = 10.0, 8  # the report; rows on which what was saved is compared
 _LOADING_S, _LOADING_SHARE_OF_TIME = 1.5, 0.05  # of a member of a blend; of all, as much is kept at most
-_ASKING_SHARE_OF_TIME = 0.2  # for all that the untouched model is asked, where there are other ways
+_ASKING_SHARE_OF_TIME = 0.2  # for all that the untouched model is asked, where there are controls
 _ADAPTED_OVER_BASE = 1.5  # a model predicts that much slower under its adapter
 _RETENTION_S = {"causal": 15.0, "encoder": 4.0}
 _RETENTION_TOKENS, _RETENTION_SHARE_OF_TIME = {"causal": 9000, "encoder": 4000}, 0.03  # of a look at all; at most
 _LEAST_LOOKED = 20  # texts and questions
 _TEST_SHARE_OF_TIME = 0.06  # of the time budget, at most, for a model's predictions of the test rows
-_LEAST_TEST_ROWS = 50
+_LEAST_TEST_ROWS = 25
 _TIMED_ROWS = (0, 1, 3, 7, 15, 24)  # where portions begin and end: on a slow machine the first ones must do
 _TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion
 _TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is predicted
@@ -50,7 +50,7 @@ _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
 _DOUBT = 1.5  # what is foreseen to take that many times what is left is not begun
 _CHEAP_RUNGS_S = 8.0
 _FEW_ROWS = 300  # of which too few would be held out: a dear way is sooner left out than they are not folded
-_ENOUGH = 0.5  # of the steps that a plan wants, for a training to be worth having
+_ENOUGH = 0.3  # of the steps that a plan wants, for a training to be worth having
 _CHEAP_RUNGS_MEMORY, _SHAPES_MEMORY = 80 << 20, 60 << 20  # bytes that stay, of libraries and of products of all lengths
 
 
@@ -260,7 +260,7 @@ class Timing:
             raise BudgetError(why, fix="declare a longer --budget")
         left = self._run.meter.remaining_s() - self.closing_s
         needed = self.row_s(way) * (self.tests(way) + len(protocol.judged))
-        if way.kind == "untouched" and len(self._ways) > 1 and needed > self._asking_s:
+        if way.kind == "untouched" and needed > self._asking_s and any(one.kind == "control" for one in self._ways):
             raise BudgetError(f"its predictions would take about {needed:.0f} s, more than a fifth of the time",
                               fix="declare a longer --budget")
         if way.kind == "untouched" and needed > _DOUBT * left:
@@ -271,7 +271,7 @@ class Timing:
 
     @property
     def _asking_s(self) -> float:
-        """Seconds that the untouched model may take, where there are other ways."""
+        """Seconds that the untouched model may take, where there are controls."""
         return _ASKING_SHARE_OF_TIME * (self._run.request.budget.time or math.inf)
 
     def _too_late(self, left_s: float) -> NoReturn:
@@ -294,21 +294,22 @@ class Timing:
         return Protocol(parts, refit=said["refit"], words=said["words"])
 
     def _may_fold(self) -> bool:
-        """Whether the quickest of the tuned ways can be trained twice in half of what is left, or rows are few."""
-        paces = [self._pace(way).row_s for way in self._ways if way.kind == "adapted" and self._pace(way).row_s]
-        left = self._run.meter.remaining_s() - self.closing_s
-        return not self.asks_paces or not paces or \
-            FOLDS[-1] * len(self._run.train) * min(paces) <= 0.5 * left
+        """Whether there is time to train the quickest of the tuned ways on folds, or its pace does not matter."""
+        tuned = [way for way in self._ways if way.kind == "adapted" and self._pace(way).row_s]
+        return not self.asks_paces or not tuned or self._fit([min(tuned, key=self.rank)], FOLDS[-1], _ENOUGH)
 
     @property
     def asks_paces(self) -> bool:
-        """Whether rows are many enough to hold some out, so that the paces of what is tuned say how they are parted."""
-        return len(self._run.train) > _FEW_ROWS
+        """Whether it takes the paces of what is tuned to say how rows are parted.
+
+        Few rows with labels are folded in any case, as ways that tune nothing do well on them.
+        """
+        return len(self._run.train) > _FEW_ROWS or self._run.train.layout is not Layout.LABEL
 
     def hopeless(self, tuned: TunedRung) -> bool:
         """Whether few rows are so long that there is no time by far to fold this way, as asking the model tells."""
         train = self._run.train
-        if self.asks_paces or train.layout is not Layout.LABEL:
+        if self.asks_paces:
             return False
         trained_s = FOLDS[-1] * _ENOUGH * tuned.visits(train) * _TRAINED_OVER_ASKED * self.row_s(tuned)
         return trained_s > 2 * self._run.meter.remaining_s()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.errors import BudgetError
+from scrimp.core.listeners import within
 from scrimp.planning.protocol import Protocol
 from scrimp.planning.timing import kept
 
@@ -63,5 +64,5 @@ class Trainings:
         budget = Budget()
         if self._way.kind == "adapted":
             budget = self._run.timing.allowance(self._way, self._planned[place:], protocol=self._protocol)
-        with self._meter.part(budget) as timed:
+        with within(f"{self._way.name}/{name}"), self._meter.part(budget) as timed:
             return self._way.fit(self._run.train.subset(rows), self._folder / name, timed)

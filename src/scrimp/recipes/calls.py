@@ -31,6 +31,8 @@ def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
     Rows that a step before the last keeps or mixes stand in a file beside the results, which the next step reads.
     """
     given = recipe.model_dump(exclude_unset=True, include={"model", "metric", "encoder", "budget"})
+    if recipe.track:
+        given["track"] = recipe.track
     data = recipe.data.model_dump(exclude_unset=True)
     options = {**given, **data, "data": data["train"]}
     del options["train"]

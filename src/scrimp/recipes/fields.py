@@ -20,7 +20,7 @@ from scrimp.examples.records import Layout
 
 __all__ = [
     "Based", "Controls", "Domains", "Keep", "Limit", "Mixing", "Names", "OrText", "Own", "Pairs", "Reading", "Rungs",
-    "Seed", "Selecting", "Settings", "Shape", "Source", "Strictness", "count_of", "pairs", "seed_list",
+    "Seed", "Selecting", "Settings", "Shape", "Source", "Strictness", "Tracked", "count_of", "pairs", "seed_list",
 ]
 
 
@@ -176,6 +176,13 @@ class Rungs(Options):
     """Which ways `fit` tries."""
 
     rungs: Names | None = Field(None, description="Which ways to try, by name; without it, the whole ladder.")
+
+
+class Tracked(Options):
+    """Whom a run is told to while it lasts; it is no part of what makes the run, nor of the recipe of what won."""
+
+    track: Names = Field((), exclude=True, description=(
+        "Trackers that are told curves and findings, with commas: tensorboard, mlflow, wandb, trackio."))
 
 
 class Own(Options):

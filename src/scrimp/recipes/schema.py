@@ -11,7 +11,19 @@ from pydantic_core import core_schema
 
 from scrimp.core.errors import OptionError, nearest
 from scrimp.core.options import Options
-from scrimp.recipes.fields import Controls, Limit, Mixing, OrText, Rungs, Seed, Selecting, Settings, Shape, Source
+from scrimp.recipes.fields import (
+    Controls,
+    Limit,
+    Mixing,
+    OrText,
+    Rungs,
+    Seed,
+    Selecting,
+    Settings,
+    Shape,
+    Source,
+    Tracked,
+)
 from scrimp.recipes.yamltext import Document, KeyPath, read_file
 
 __all__ = ["VERSION", "Data", "Recipe", "Step", "json_schema", "load"]
@@ -59,7 +71,7 @@ def _train_only(value: Any) -> Any:
     return {"train": value} if isinstance(value, str) else value
 
 
-class Recipe(Settings, Controls):
+class Recipe(Settings, Controls, Tracked):
     """A recipe: what is adapted, on what, within what, how, and how often."""
 
     version: Literal[1] = Field(1, description="Version of this format.")

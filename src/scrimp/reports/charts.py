@@ -19,7 +19,7 @@ from scrimp.reports.text import clip, visible
 __all__ = ["Bar", "Chart", "Dot", "Point", "Scale", "bars", "curve", "drawing", "element", "guide", "intervals",
            "levels", "percent_of", "symbol"]
 
-Kind = Literal["untouched", "control", "adapted"]
+Kind = Literal["untouched", "control", "adapted", "blend"]
 Cell = str | int | float
 
 _PHONE, _DESK = 42, 90  # characters of one line, on a phone and on a desk
@@ -29,6 +29,7 @@ _SYMBOLS = {  # around (0, 0), seven pixels across
     "adapted": "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0Z",
     "control": "M-5.5 -5.5H5.5V5.5H-5.5Z",
     "untouched": "M0 -6.5L6.5 5.5H-6.5Z",
+    "blend": "M0 -7.5L7.5 0L0 7.5L-7.5 0Z",
 }
 
 

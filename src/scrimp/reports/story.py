@@ -15,7 +15,8 @@ __all__ = ["ROLES", "Standing", "check", "cost", "declared", "expected", "forgot
            "outlook", "quantization", "standing", "verdict", "worsened"]
 
 Basis = Literal["test", "validation"]
-ROLES = {"control": "the best control", "untouched": "the untouched model", "adapted": "the best adapted model"}
+ROLES = {"control": "the best control", "untouched": "the untouched model", "adapted": "the best adapted model",
+         "blend": "the blend of several"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def standing(outcome: Outcome) -> Standing:
     winner = outcome.best
     basis: Basis = "test" if winner.test else "validation"
     alone = Standing(basis, winner, _scored(winner, basis), None, None)
-    against = ("control", "untouched") if winner.kind == "adapted" else ("adapted",)
+    against = ("control", "untouched") if winner.kind in ("adapted", "blend") else ("adapted", "blend")
     rivals = [(rung, score) for rung in outcome.rungs
               if rung.kind in against and rung is not winner and (score := alone.of(rung))]
     if not rivals:

@@ -76,18 +76,22 @@ class Combined(nn.Module):
 
     @property
     def config(self) -> Any:
+        """The first model's."""
         return self.models[0].config
 
     @property
     def device(self) -> torch.device:
+        """The first model's."""
         return self.models[0].device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the first model's weights."""
         return self.models[0].dtype
 
     @property
     def generation_config(self) -> Any:
+        """The first model's, which `generate` reads."""
         return self.models[0].generation_config
 
     @generation_config.setter

@@ -22,7 +22,7 @@ from scrimp.serving.base import (
     write_tensors,
 )
 from scrimp.serving.logistic import LinearHead, fit_linear_head
-from scrimp.signals.embeddings import MAX_TOKENS, embed_texts
+from scrimp.signals.embeddings import MAX_TOKENS, embed_texts, longest_text
 
 __all__ = ["FrozenHead", "LabelNames", "unit_embeddings"]
 
@@ -64,6 +64,16 @@ class FrozenHead(Predictor):
         features = unit_embeddings(self._loaded, texts_of(rows), max_tokens=self._max_tokens, meter=meter,
                                    cache=self._cache)
         return as_scores(self._head.log_odds((features - self._centre) / self._spread), self.labels)
+
+    def linear(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weight [C, D] and bias [C], float32, over vectors of length one: the standardising is in them."""
+        weight = self._head.weight.astype(np.float64) / self._spread
+        return weight.astype(np.float32), (self._head.bias - weight @ self._centre).astype(np.float32)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a text that are read."""
+        return longest_text(self._loaded, self._max_tokens)
 
     def write(self, folder: Path) -> Manifest:
         write_tensors(folder, weight=self._head.weight, bias=self._head.bias, centre=self._centre, spread=self._spread)

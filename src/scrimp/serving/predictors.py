@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scrimp.checkpoints.loading import Checkpoint, resolve
+from scrimp.checkpoints.loading import Checkpoint, Dtype, resolve
 from scrimp.checkpoints.validation import refusing
 from scrimp.core.errors import ModelError
 from scrimp.serving.base import MANIFEST, Manifest, Prediction, Predictor, read_manifest
@@ -22,12 +22,13 @@ KINDS: dict[str, type[Predictor]] = {
                               NearestAnswer, Blend)}
 
 
-def load_predictor(folder: Path | str, *, base: str | None = None) -> Predictor:
+def load_predictor(folder: Path | str, *, base: str | None = None, dtype: Dtype | None = None) -> Predictor:
     """What `Predictor.save` wrote. The folder is not trusted: nothing in it is run, and everything is checked.
 
     Args:
         folder: with `scrimp.json` in it.
         base: where the base model is here, if not where the folder says; its fingerprint must be the same.
+        dtype: of the model's weights, if not that which was scored.
 
     Raises:
         ModelError: if anything is missing, damaged, of a newer format, or made for another base model.
@@ -35,6 +36,8 @@ def load_predictor(folder: Path | str, *, base: str | None = None) -> Predictor:
     """
     folder = Path(folder)
     manifest = read_manifest(folder, list(KINDS))
+    if dtype is not None and manifest.base is not None:
+        manifest = manifest.model_copy(update={"base": manifest.base.model_copy(update={"dtype": dtype})})
     with refusing("the predictor cannot be loaded", folder):
         return KINDS[manifest.kind].restore(folder, manifest, base_of(manifest, folder, elsewhere=base))
 

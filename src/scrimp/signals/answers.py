@@ -37,6 +37,7 @@ class Answers(Sequence[np.ndarray]):
 
     @classmethod
     def in_memory(cls, lines: Iterable[int], width: int) -> Answers:
+        """Room for the numbers of these rows, float32 [sum of ``lines``, ``width``], that ends with the process."""
         starts = _starts(lines)
         return cls(starts, np.zeros((int(starts[-1]), width), np.float32), np.zeros(len(starts) - 1, np.uint8))
 

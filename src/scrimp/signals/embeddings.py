@@ -19,7 +19,8 @@ from scrimp.core.errors import ModelError
 from scrimp.core.workspace import Workspace
 from scrimp.signals.passes import Found, Pass, evaluating, forward_of, kept, padded, positions_of, run
 
-__all__ = ["MAX_TOKENS", "EmbeddingPass", "StatePass", "StatePooling", "embed_texts", "hidden_states_of"]
+__all__ = ["MAX_TOKENS", "EmbeddingPass", "StatePass", "StatePooling", "embed_texts", "hidden_states_of",
+           "longest_text"]
 
 StatePooling = Literal["mean", "position", "last"]
 MAX_TOKENS = 256  #: of each text, where nothing else is said
@@ -55,6 +56,12 @@ def hidden_states_of(model: nn.Module | Any) -> Any:
 
     body = model.encoder if isinstance(model, PooledClassifier) else model
     return (body.get_base_model() if isinstance(body, PeftModel) else body).base_model
+
+
+def longest_text(loaded: Loaded, max_tokens: int) -> int:
+    """Tokens of a text that are read: as many as were asked for, and no more than the model has positions."""
+    config = hidden_states_of(loaded.model).config
+    return min(max_tokens, getattr(config, "max_position_embeddings", max_tokens))
 
 
 @dataclass(frozen=True)
@@ -136,8 +143,7 @@ class EmbeddingPass(Pass[str]):
             yield lambda rows: found_of(self._ids(rows))
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        config = hidden_states_of(self.loaded.model).config
-        longest = min(self.max_tokens, getattr(config, "max_position_embeddings", self.max_tokens))
+        longest = longest_text(self.loaded, self.max_tokens)
         return [self.loaded.tokenizer(text[:100 * longest], split_special_tokens=True, truncation=True,
                                       max_length=longest, verbose=False)["input_ids"] or [self.loaded.pad_id]
                 for text in texts]

@@ -88,9 +88,11 @@ class Endpoint(Options):
         return url.rstrip("/")
 
     def identity(self) -> Any:
+        """The address, the name of the model, and what is asked beside."""
         return {"url": self.url, "model": self.model, "more": self.more}
 
     def most(self, prompt: str) -> int:
+        """Tokens of the prompt at most: no token is shorter than a byte of UTF-8, and a frame is added."""
         return len(prompt.encode("utf-8", "replace")) + _FRAME_TOKENS
 
     def ask(self, questions: Sequence[Question], sampling: SamplingOptions, tell: Tell) -> None:

@@ -231,10 +231,12 @@ class LocalModel:
         return Template.for_(self.loaded.tokenizer, nothing, max_tokens=_UNCUT)
 
     def identity(self) -> Any:
+        """Hashes of the weights and of the template, and the dtype."""
         return {"weights": self.weights, "dtype": self.loaded.dtype,
                 "template": self._template.fingerprint(self.loaded.tokenizer)}
 
     def most(self, prompt: str) -> int:
+        """Tokens of the prompt, the template's included."""
         return len(self._ids(prompt))
 
     def ask(self, questions: Sequence[Question], sampling: SamplingOptions, tell: Tell) -> None:

@@ -23,6 +23,7 @@ from scrimp.core import interrupts
 from scrimp.core.budget import Meter
 from scrimp.core.errors import BudgetError, GuardError, ModelError, OptionError, Stopped
 from scrimp.core.ledger import Ledger
+from scrimp.core.listeners import tell
 from scrimp.core.progress import Bar, bar, warn
 from scrimp.core.workspace import fingerprint
 from scrimp.tuning.adapters import Chooser, compute_dtype, copied, put_back, trainable
@@ -335,7 +336,10 @@ class _Run:
         self.weights.see(self.each[i] for i in indices if i in self.each)
         self.at.step += 1
         self.at.curve.append(CurvePoint(step=self.at.step, seconds=self.seconds(), loss=loss, learning_rate=rate))
-        self.at.pace.record(time.monotonic() - started, once=self.lower.seconds - kept_s if self.lower else 0.0)
+        took = time.monotonic() - started
+        self.at.pace.record(took, once=self.lower.seconds - kept_s if self.lower else 0.0)
+        tell(self.at.step, loss=loss, learning_rate=rate,
+             tokens_per_second=self.stream.tokens(indices) / max(took, 1e-9))  # a clock may not have moved
         self.cut_to_time()
         last = self.at.step >= self.at.planned
         if self.validate and (last or self.at.step % self.validate_every == 0):
@@ -467,6 +471,7 @@ class _Run:
                              fix="choose a smaller learning_rate, or look into the validation rows")
         self.at.pace.validation_s, self.at.validated_at = time.monotonic() - started, self.at.step
         self.log("validated", step=self.at.step, value=value)
+        tell(self.at.step, validation=value)
         if self.at.curve:
             self.at.curve[-1] = self.at.curve[-1].model_copy(update={"validation": value})
         else:

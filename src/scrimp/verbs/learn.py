@@ -5,20 +5,20 @@ from __future__ import annotations
 from abc import abstractmethod
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from scrimp.core.budget import Budget
 from scrimp.core.errors import OptionError, WorkspaceError
 from scrimp.evaluation.outcome import Outcome
-from scrimp.recipes.fields import Controls, Limit, Rungs, Seed, Settings, Shape, Source
+from scrimp.recipes.fields import Controls, Limit, Rungs, Seed, Settings, Shape, Source, Tracked
 from scrimp.verbs.base import Verb, Workspaced, held
 
 __all__ = ["Fit", "Learn", "Tune"]
 
 
-class Learn(Verb, Settings, Shape, Workspaced):
+class Learn(Verb, Settings, Shape, Tracked, Workspaced):
     """What `fit` and `tune` have in common: from examples to a folder that predicts."""
 
     positional = ("data",)
@@ -32,10 +32,22 @@ class Learn(Verb, Settings, Shape, Workspaced):
     force: bool = Field(False, description="Write into a folder that holds another run, or no run.")
 
     def do(self) -> Outcome:
+        from scrimp.reports.tracking import tracked
+
         self._claim()
-        outcome = self._learn()
+        with tracked(self.track, self) as tell:
+            outcome = self._learn()
+            tell(outcome)
         self._leave(outcome)
         return outcome
+
+    @model_validator(mode="after")
+    def _trackers(self) -> Self:
+        """Before anything is spent, as other options are."""
+        from scrimp.reports.tracking import require
+
+        require(self.track)
+        return self
 
     @abstractmethod
     def _learn(self) -> Outcome:
@@ -43,7 +55,9 @@ class Learn(Verb, Settings, Shape, Workspaced):
 
     def _claim(self) -> None:
         """Refuse an output folder that is somebody else's."""
-        names = held(self.out)
+        from scrimp.reports.tracking import FOLDER
+
+        names = held(self.out) - {FOLDER}
         if names and not self.force and not names & {"ledger.jsonl", "scores.json"}:
             raise WorkspaceError("holds something that is no scrimp run", where=str(self.out),
                                  fix="give another folder as out, or force to write into this one")
@@ -56,7 +70,7 @@ class Learn(Verb, Settings, Shape, Workspaced):
         best = outcome.best
         tuning = {name: value for name, value in best.chosen.items() if name != "seed"}
         adapted = best.kind == "adapted"
-        step = {"tune": tuning} if adapted else {"fit": {"rungs": [best.name]}}
+        step = {"tune": tuning} if adapted else {"fit": {"rungs": [*best.chosen.get("weights", ()), best.name]}}
         asked = self.model_copy(update={"model": best.base}) if adapted else self
         writing.write(asked, step, self.out / "recipe.yaml")
         page.write(outcome, self.out / "report.html")
@@ -66,8 +80,8 @@ class Fit(Learn, Controls, Rungs):
     """Adapt a model to your examples within a budget, and measure it.
 
     From a base model, examples and a budget to a folder that predicts, a report, and the recipe of what won. Tries the
-    untouched model, trivial controls, frozen features with and without word counts, an encoder tuned as a whole, and
-    LoRA; the best on validation wins, and every way is reported by itself.
+    untouched model, trivial controls, frozen features with and without word counts, an encoder tuned as a whole, LoRA,
+    and a blend of those that choose from labels; the best on validation wins, and every way is reported by itself.
     """
 
     examples = (

@@ -59,4 +59,14 @@ def cut_short() -> Comparison:
     return record(arm("one", (0.8,)), arm("other", (), failed={0: "no time", 1: "no time"}), arm("untouched", (0.5,)))
 
 
+def hostile(attacks: Sequence[str]) -> Comparison:
+    """Every title, name of a recipe, failure and warning is an attack."""
+    arms = [arm(f"a{i}", (0.6, 0.7), failed={2: attack}, tried=(Try(point={attack: attack}, failed=attack),),
+                chosen={attack: attack}).model_copy(update={"title": attack, "recipe": attack, "model": attack})
+            for i, attack in enumerate(attacks)]
+    return record(*arms).model_copy(update={"warnings": tuple(attacks), "advice": attacks[0],
+                                            "asked": {attack: attack for attack in attacks},
+                                            "environment": {attack: attack for attack in attacks}})
+
+
 ALL = {"comparison": shown, "comparison-equal": equal, "comparison-cut-short": cut_short}

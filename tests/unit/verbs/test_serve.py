@@ -60,6 +60,17 @@ def test_others_than_this_machine_need_a_key(folder, monkeypatch):
         Serve.ask(folder=folder, api_key_env="OUR_KEY")
 
 
+def test_it_listens_to_this_machine_unless_told_otherwise(tmp_path, monkeypatch):
+    from scrimp.serving.http import running
+
+    def listening(host, port):
+        raise OptionError(f"asked to listen at {host}")
+
+    monkeypatch.setattr(running, "listening", listening)
+    with pytest.raises(OptionError, match=r"asked to listen at 127\.0\.0\.1"):
+        Serve.ask(folder=tmp_path)
+
+
 def test_a_port_that_is_taken_is_told_before_anything_is_loaded(tmp_path):
     from scrimp.serving.http.running import listening
 

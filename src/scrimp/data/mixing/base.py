@@ -55,6 +55,7 @@ class Mixer(Method):
 
     @property
     def sees(self) -> Literal["losses", "alignment"] | None:
+        """What it is told of each domain when the model is looked at; None if it looks at no model."""
         return None
 
     def looks_at(self, step: int, steps: int) -> bool:

@@ -56,6 +56,7 @@ class Multiplicative(Mixer):
 
     @property
     def sees(self) -> Literal["losses", "alignment"] | None:
+        """What it gains by."""
         return self.gain
 
     def looks_at(self, step: int, steps: int) -> bool:

@@ -57,13 +57,16 @@ class FacilityLocation:
         self._best = np.zeros(similarities.shape[0], dtype=np.float32)
 
     def gains(self) -> np.ndarray:
+        """What each row alone would add to the empty set, float64 [N]."""
         return np.asarray(self._similarities.sum(axis=0, dtype=np.float64)).ravel()
 
     def gain(self, row: int) -> float:
+        """What a row would add now."""
         covered, similarity = self._column(row)
         return float(np.maximum(similarity - self._best[covered], 0).sum(dtype=np.float64))
 
     def add(self, row: int) -> None:
+        """Put a row into the set."""
         covered, similarity = self._column(row)
         self._best[covered] = np.maximum(similarity, self._best[covered])
 
@@ -87,13 +90,16 @@ class GraphCut:
         self._kept, self._sum = 0, np.zeros(directions.shape[1])
 
     def gains(self) -> np.ndarray:
+        """What each row alone would add to the empty set, float64 [N]."""
         return self._relevance - self._redundancy
 
     def gain(self, row: int) -> float:
+        """What a row would add now."""
         beside = self._kept + float(self._directions[row] @ self._sum)
         return float(self._relevance[row]) - self._redundancy * (beside + 1)
 
     def add(self, row: int) -> None:
+        """Put a row into the set."""
         self._kept += 1
         self._sum += self._directions[row]
 
