@@ -38,6 +38,7 @@ test: $(VENV)/installed-test  ## the whole suite, in two processes of one thread
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 torture: $(VENV)/installed-test  ## corrupted inputs, kills, full disks, planted faults: hours; docs/faults.md tells
+	$(PIP) -e '.[torture]'
 	$(BIN)/python -W ignore -m tests.torture --keep
 
 bench: $(VENV)/installed-bench  ## training beside TRL and a plain PEFT loop, all workloads
