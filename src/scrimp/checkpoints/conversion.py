@@ -24,6 +24,12 @@ _FORMAT = 1  # raise it when the same input converts differently, so that old co
 #: byte-level vocabularies whose merges were learned with every digit by itself; transformers splits them as GPT-2's
 _DIGIT_BY_DIGIT = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
 
+#: settings that size a model: with the tensor, and its axis, that is as large
+_SIZED = {"embedding_length": ("token_embd.weight", 0), "vocab_size": ("token_embd.weight", 1),
+          "feed_forward_length": ("blk.0.ffn_up.weight", 1), "attention.key_length": ("blk.0.attn_q.weight", 1),
+          "attention.value_length": ("blk.0.attn_v.weight", 1), "attention.head_count": ("blk.0.attn_q.weight", 1),
+          "attention.head_count_kv": ("blk.0.attn_k.weight", 1), "expert_count": ("blk.0.ffn_up_exps.weight", 2)}
+
 
 def convert_gguf(path: Path) -> Path:
     """A GGUF model with its tokenizer and chat template as a safetensors folder in the cache.
@@ -52,6 +58,7 @@ def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     path = Path(path).absolute()
     check_gguf(path)
     with quiet(), refusing("this GGUF file cannot be read", path):
+        _check_sizes(path)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32,
                                                      local_files_only=True)
@@ -69,6 +76,22 @@ def _write_gguf(path: Path, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
     if licence := _metadata(path).get("general.license"):
         (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'license': str(licence)})}---\n", encoding="utf-8")
+
+
+def _check_sizes(path: Path) -> None:
+    """Hold the settings that size a model against the tensors, since transformers makes it before it looks at those."""
+    from gguf import GGUFReader
+
+    told, shapes = _metadata(path), {one.name: [int(size) for size in one.shape] for one in GGUFReader(path).tensors}
+    blocks = {name.split(".")[1] for name in shapes if name.startswith("blk.")}
+    held = {"block_count": len(blocks)} | {setting: shapes[name][axis] for setting, (name, axis) in _SIZED.items()
+                                           if len(shapes.get(name, ())) > axis}
+    for setting, most in held.items():
+        found = told.get(f"{told.get('general.architecture')}.{setting}", 0)
+        if not isinstance(found, int) or found > most:
+            raise ModelError("its settings do not fit its tensors", where=str(path),
+                             why=f"{setting} is {found}, and the tensors are those of {most}",
+                             fix="download the file again, from where its authors published it")
 
 
 def _metadata(path: Path) -> dict[str, Any]:

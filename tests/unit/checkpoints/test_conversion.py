@@ -205,6 +205,20 @@ def test_a_forged_header_is_held_against_the_file(gguf_file, tmp_path, what, mon
     assert "download" in caught.value.fix
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("setting", ["block_count", "embedding_length", "feed_forward_length", "attention.head_count",
+                                     "attention.head_count_kv", "vocab_size"])
+def test_a_setting_that_is_larger_than_its_tensors_is_refused_before_a_model_is_made(gguf_file, tmp_path, setting,
+                                                                                     monkeypatch):
+    path = tmp_path / "large.gguf"
+    content = gguf_file.read_bytes()
+    path.write_bytes(put(content, after(content, f"llama.{setting}".encode(), skip=4), "I", 8372224))
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)  # the library is not asked
+    with pytest.raises(ModelError, match="do not fit its tensors") as caught:
+        load(resolve(path))
+    assert f"{setting} is 8372224" in caught.value.why
+
+
 def test_a_gguf_name_without_a_file(tmp_path):
     with pytest.raises(ModelError, match="no model is named"):
         convert = tmp_path / "none.gguf"
