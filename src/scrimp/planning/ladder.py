@@ -370,7 +370,6 @@ class Run:
         judged = [one for one in tried if one.record.validation is not None]
         if not judged:
             return tried[-1]
-
         return max(judged, key=lambda one: (*self._goodness(one), -one.record.ship_bytes))
 
     def _goodness(self, one: Climbed) -> tuple[float, ...]:
@@ -382,13 +381,11 @@ class Run:
 
     def _inspect(self) -> None:
         """Look at the rows as the model will see them, before anything is spent on them."""
-        from scrimp.examples.templates import check_mask, inspect
+        from scrimp.examples.templates import inspect
 
         with self.meter.part() as part:
-            encoded = self.base.encode(self.train)
-            if self.base.causal:
-                self.warnings += check_mask(encoded, self.train.layout)
             self.looked = inspect(self.train, self.base.template, self.base.loaded.tokenizer, rows=3)
+            self.warnings += self.looked.warnings
         self.parts["looking"] = part.bill()
 
     def _test_fingerprint(self) -> str | None:

@@ -19,6 +19,7 @@ from scrimp.examples.templates import Template
 from scrimp.serving.base import MANIFEST, as_scores
 from scrimp.serving.predictors import (
     KINDS,
+    Blend,
     FrozenHead,
     Generator,
     JoinedHead,
@@ -78,12 +79,13 @@ def make(kind, causal_folder, encoder_folder):
         "label-names": lambda: LabelNames(encoder, LABELLED.labels),
         "word-counts": lambda: WordCounts.fit(TEXTS, LABELS),
         "nearest-answer": lambda: NearestAnswer.fit(PROMPTED),
+        "blend": lambda: Blend([LabelScorer(causal, labelled), FrozenHead.fit(encoder, TEXTS, LABELS)], [0.4, 0.9]),
     }[kind]()
 
 
 EVERY = ["label-scorer", "label-scorer, tuned", "label-scorer, full", "generator", "generator, tuned", "pooled-head",
          "pooled-head, full", "frozen-head", "frozen-head, causal", "joined-head", "joined-head, causal",
-         "label-names", "word-counts", "nearest-answer"]
+         "label-names", "word-counts", "nearest-answer", "blend"]
 
 
 @pytest.mark.parametrize("kind", EVERY)
