@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from scrimp.core.budget import Bill, Budget, Meter
@@ -22,7 +22,7 @@ from scrimp.core.errors import BudgetError
 from scrimp.core.workspace import atomic_write
 from scrimp.evaluation.outcome import Forecast
 from scrimp.evaluation.retention import questions
-from scrimp.examples.records import Examples, Layout
+from scrimp.examples.records import Examples, Layout, input_text
 from scrimp.planning.costs import Probe, leaner
 from scrimp.planning.protocol import FOLDS, Protocol, choose, folded
 from scrimp.planning.rungs import Base, Rung, TunedRung, asked
@@ -44,7 +44,7 @@ _LEAST_LOOKED = 20  # texts and questions
 _TEST_SHARE_OF_TIME = 0.06  # of the time budget, at most, for a model's predictions of the test rows
 _LEAST_TEST_ROWS = 25
 _TIMED_ROWS = (0, 1, 3, 7, 15, 24)  # where portions begin and end: on a slow machine the first ones must do
-_TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion
+_TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion, which warms up
 _TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is predicted
 _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
 _DOUBT = 1.5  # what is foreseen to take that many times what is left is not begun
@@ -193,19 +193,25 @@ class Timing:
         self._known_retention_s[way.base.checkpoint.fingerprint] = seconds
 
     def _timed_row(self, base: Base) -> float:
-        """The median of a few portions, as one may be disturbed; of the first, which warms up, if there is no other."""
-        few, predictor = shuffled(self._run.train, self._run.request.seed), asked(base)
+        """The median of a few portions, as one may be disturbed.
+
+        The first is the shortest row, which warms up; where that took long, it must do, by how long the others are.
+        """
+        few = [*shuffled(self._run.train, self._run.request.seed).rows[:_TIMED_ROWS[-1]]]
+        lengths = [len(input_text(row)) for row in few]
+        few.insert(0, few.pop(lengths.index(min(lengths))))
+        predictor = asked(base)
         enough_s, seconds = self._run.meter.remaining_s() * _TIMED_SHARE_OF_TIME, list[float]()
         with self._run.meter.part() as whole:
             for start, end in pairwise(_TIMED_ROWS):
-                if not (rows := few.rows[start:end]):
+                if not (rows := few[start:end]):
                     break
                 with whole.part() as part:
                     predictor.predict(rows, meter=part)
                 seconds.append(part.bill().wall_s / len(rows))
-                if len(seconds) > 1 and whole.elapsed_s() > enough_s:
+                if whole.elapsed_s() > (enough_s if len(seconds) > 1 else _DOUBT * enough_s):
                     break
-        return median(seconds[1:] or seconds)
+        return median(seconds[1:] or [seconds[0] * mean(lengths) / max(min(lengths), 1)])
 
     def measure(self, tuned: TunedRung) -> None:
         """Train for a moment, if there is time for more than that; makes it fit the declared memory.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -155,6 +156,26 @@ def test_what_is_not_tuned_is_fitted_on_all_rows_however_it_is_judged(tmp_path: 
 def test_many_rows_are_folded_if_the_quickest_way_has_the_time(tmp_path: Path, row_s: float, folds: bool) -> None:
     found, _ = budgeted(tmp_path, {"large": 1000.0, "small": row_s}, rows=Documents(range(1000)))
     assert found._may_fold() is folds
+
+
+@pytest.mark.parametrize(("time", "asked"), [("2s", [1]), ("1h", [1, 2, 4, 8, 9])])
+def test_a_model_that_takes_long_for_the_shortest_row_is_timed_with_no_other(
+        tmp_path: Path, monkeypatch: Any, time: str, asked: list[int]) -> None:
+    """It takes 0.2 s, far more than 3 % of two seconds; the rows are of 24 to 1 words, so 12.5 times as long."""
+    found, _ = budgeted(tmp_path, {"only": 1.0}, time=time)
+    counts: list[int] = []
+
+    def predict(rows: Any, meter: Meter) -> None:
+        assert counts or rows == [{"text": "word"}]
+        counts.append(len(rows))
+        sleep(0.2 if len(counts) == 1 else 0.0)
+
+    rows = [{"text": "word" * (24 - row % 24)} for row in ROWS]
+    monkeypatch.setattr(timing, "asked", lambda base: SimpleNamespace(predict=predict))
+    monkeypatch.setattr(timing, "shuffled", lambda train, seed: SimpleNamespace(rows=rows))
+    seconds = found._timed_row(standing(tmp_path))  # type: ignore[arg-type]
+    assert counts == asked
+    assert seconds > 12 * 0.2 if time == "2s" else seconds < 0.2
 
 
 def test_the_slow_are_tested_on_fewer_rows(tmp_path: Path) -> None:
