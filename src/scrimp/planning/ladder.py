@@ -155,11 +155,10 @@ class Run:
         single = self._choose(climbed)
         way, winner = ways[climbed.index(single)], single
         why = f"best {self.metric} by {self.timing.protocol_of(way, protocol).words}"
-        blends = blending.NAME in wanted and self.timing.may_blend(ways)
-        if (blend := blending.blended(self, climbed) if blends else None) is not None:
+        if blending.NAME in wanted and self.timing.may_blend(ways) and (blend := self._blended(climbed)) is not None:
             climbed.append(blend)
             if blending.as_good(single, blend, self):
-                winner, why = blend, f"by {protocol.words} as good as the best of its members, and surer than any"
+                winner, why = blend, f"by {protocol.words} as good as the best single way, and surer than any"
         return outcome(self, climbed, winner, why, base=way.base if winner is single else None,
                        outlook=self._outlook(way, single, protocol))
 
@@ -352,6 +351,13 @@ class Run:
 
     def _score(self, predictions: Sequence[Prediction]) -> Score | None:
         return build("metric", self.metric).measure(predictions, self.judged_rows) if predictions else None
+
+    def _blended(self, climbed: Sequence[Climbed]) -> Climbed | None:
+        with self.meter.part() as part:
+            found = blending.blended(self, climbed)
+        if found is not None:
+            self.parts[blending.NAME] = part.bill()
+        return found
 
     def _outlook(self, way: Way, winner: Climbed, protocol: Protocol) -> Outlook | None:
         with self.meter.part() as part:

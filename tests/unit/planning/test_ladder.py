@@ -80,6 +80,7 @@ def test_every_rung_is_tried_judged_and_billed(whole):
         assert (way.validation.n, way.test[0].n, way.test[0].metric) == (30, 16, "accuracy")
         assert way.bill.wall_s > 0 or way is blend
         assert way.ship_bytes > 0
+    assert outcome.parts["blend"].wall_s > 0
     assert outcome.best is blend or outcome.best.validation.value == max(
         way.validation.value for way in outcome.rungs[:-1])
     assert outcome.expected.n == 30 and outcome.expected.value <= outcome.best.validation.value
