@@ -314,11 +314,11 @@ class Timing:
 
     def hopeless(self, tuned: TunedRung) -> bool:
         """Whether few rows are so long that there is no time by far to fold this way, as asking the model tells."""
-        train = self._run.train
         if self.asks_paces:
             return False
-        trained_s = FOLDS[-1] * _ENOUGH * tuned.visits(train) * _TRAINED_OVER_ASKED * self.row_s(tuned)
-        return trained_s > 2 * self._run.meter.remaining_s()
+        visits, left_s = tuned.visits(self._run.train), self._run.meter.remaining_s()
+        trained_s = FOLDS[-1] * _ENOUGH * visits * _TRAINED_OVER_ASKED * self.row_s(tuned)
+        return kept(self._run.folder / f"hopeless-{tuned.name}.json", lambda: trained_s > 2 * left_s)
 
     def plan(self, tuned: Sequence[Rung], protocol: Protocol) -> list[Rung]:
         """Which of the tuned ways are trained, and on how many folds; those that there is no time for are left out.

@@ -145,6 +145,20 @@ def test_the_plan_of_an_earlier_attempt_is_kept(tmp_path: Path, monkeypatch: Any
     assert planned(later, ways, folded(monkeypatch)) == first
 
 
+def test_what_was_hopeful_stays_so_when_a_killed_run_has_less_time(tmp_path: Path) -> None:
+    """A hundred rows of a tenth of a second: at least 18 s of training."""
+    rows = Documents(range(100))
+    rows.layout = Layout.LABEL
+    told = {}
+    for attempt, time in (("first", "20s"), ("later", "1s")):
+        found, (way,) = budgeted(tmp_path, {"only": 1.0}, rows=rows, time=time)
+        way.visits = lambda train: len(train)
+        told[attempt] = found.hopeless(way)  # type: ignore[arg-type]
+    assert told == {"first": False, "later": False}
+    (tmp_path / "hopeless-only.json").unlink()
+    assert found.hopeless(way)  # type: ignore[arg-type]
+
+
 def test_what_is_not_tuned_is_fitted_on_all_rows_however_it_is_judged(tmp_path: Path) -> None:
     found, (tuned,) = budgeted(tmp_path, {"only": 1.0})
     apart = Protocol(((ROWS[:30], ROWS[30:]),), refit=False, words="held out")
