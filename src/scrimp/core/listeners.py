@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["Listener", "listening", "tell", "within"]
 
@@ -20,24 +20,23 @@ _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 _TRAINING: ContextVar[str | None] = ContextVar("training", default=None)
 
 
-@contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: Listener) -> AbstractContextManager[None]:
     """Within the block ``listener`` hears what named trainings tell."""
-    before = _LISTENER.set(listener)
-    try:
-        yield
-    finally:
-        _LISTENER.reset(before)
+    return _being(_LISTENER, listener)
+
+
+def within(training: str) -> AbstractContextManager[None]:
+    """Within the block what is told is of this training; what nobody named, such as a trial, is not heard."""
+    return _being(_TRAINING, training)
 
 
 @contextmanager
-def within(training: str) -> Iterator[None]:
-    """Within the block what is told is of this training; what nobody named, such as a trial, is not heard."""
-    before = _TRAINING.set(training)
+def _being(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    before = variable.set(value)
     try:
         yield
     finally:
-        _TRAINING.reset(before)
+        variable.reset(before)
 
 
 def tell(step: int, **numbers: float) -> None:

@@ -228,7 +228,8 @@ class _Guest:
         self._thread = threading.Thread(target=self._listen, daemon=True, name=f"scrimp-{tracker.name}")
         self._thread.start()
 
-    def tell(self, what: Callable[[Tracker], None]) -> None:
+    def tell(self, what: Callable[[Tracker], None] | None) -> None:
+        """What it is to do next; None if that was all."""
         if self._lost:
             return
         try:
@@ -238,12 +239,8 @@ class _Guest:
 
     def leave(self, until: float) -> None:
         """Wait for what it has still to write, until ``until`` of the monotonic clock and no longer."""
+        self.tell(None)
         if self._lost:
-            return
-        try:
-            self._told.put_nowait(None)
-        except Full:
-            self._lose("it is too slow")
             return
         self._thread.join(max(until - time.monotonic(), 0.0))
         if self._thread.is_alive():
