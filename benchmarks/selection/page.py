@@ -62,17 +62,18 @@ def labels(found: dict[str, Any]) -> list[str]:
 
 
 def gradients(found: dict[str, Any]) -> list[str]:
-    rows = [[one["layers"], one["tokens"], one["rows at once"], f"{one['loop, examples a second']:.2f}",
+    rows = [[one["layers"], one["tokens"], one["trained"], one["rows at once"], f"{one['loop, examples a second']:.2f}",
              f"{one['packed, examples a second']:.2f}", f"{one['times']:.2f}",
              f"{one['projection, ms an example']:.2f}", f"{one[_APART]:.3f}"]
             for one in found["speed"]]
     return ["## Gradients row by row",
             "SmolLM2-135M in bfloat16 with LoRA of rank 8 on all linear layers, projected to 8192 numbers: rows packed "
-            "into one backward pass beside a loop with a batch of one, in turn in one process, one thread, medians. "
-            "Seconds are those of the processor. In float32 the two differ by "
+            "into one backward pass beside a loop with a batch of one, in turn in one process, medians; threads: "
+            f"{found['threads']}. Seconds are those {found['seconds']}. Trained are the last three quarters of a row "
+            "(text) or its last five tokens (answer). In float32 the two ways differ by "
             f"{found['largest relative error in float32']:.1e} of a gradient's length at most. torch {found['torch']}.",
-            _table(["layers", "tokens a row", "rows at once", "loop, examples/s", "packed, examples/s", "times",
-                    "projection, ms an example", "apart in bfloat16"], rows)]
+            _table(["layers", "tokens a row", "trained", "rows at once", "loop, examples/s", "packed, examples/s",
+                    "times", "projection, ms an example", "apart in bfloat16"], rows)]
 
 
 def passes(found: dict[str, Any]) -> list[str]:

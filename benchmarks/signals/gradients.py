@@ -1,9 +1,10 @@
 """Gradients of each row: packed beside a loop with a batch of one, in turn, in one process; and their equality.
 
-    python -m benchmarks.signals.gradients [--tokens 64,205] [--batches 1] [--rounds 5] [--out FILE]
+    python -m benchmarks.signals.gradients [--tokens 64,205] [--batches 1] [--rounds 5] [--threads 1] [--out FILE]
 
 SmolLM2-135M with LoRA of rank 8 on all linear layers, rows of newsgroup posts, a projection to 8192 numbers in both.
-Packed are full batches of a pass. Seconds are those that a processor spent on the one thread that computes: what else
+What is trained are the last three quarters of a row, as of a text, or its last five tokens, as of an answer. Packed are
+full batches of a pass. Seconds are those that a processor spent on the one thread that computes: what else
 runs on the machine does not count, but for what it takes of caches and memory.
 """
 
@@ -29,6 +30,7 @@ from scrimp.signals import gradients
 from scrimp.signals.gradients import TOKENS, GradientPass
 from scrimp.signals.projection import Projection
 
+TRAINED = {"text": lambda tokens: tokens - tokens // 4, "answer": lambda tokens: 5}  #: of a row's tokens, the last
 LAYERS = {"all layers": r".*lora_[AB].*", "upper quarter": r".*layers\.(2[3-9])\..*lora_[AB].*"}
 WIDTH = 8192
 
@@ -38,13 +40,16 @@ def main() -> None:
     parser.add_argument("--tokens", default="64,205", help="tokens of a row")
     parser.add_argument("--batches", type=int, default=1, help="packed in a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    found = [compared(adapted(dtype), dtype, layers, int(tokens), options.batches, options.rounds)
-             for dtype in ("bfloat16",) for tokens in options.tokens.split(",") for layers in LAYERS]
-    exact = [error(adapted("float32"), int(tokens)) for tokens in options.tokens.split(",")]
-    report = {"torch": torch.__version__, "threads": 1, "seconds": "of the processor", "speed": found,
+    torch.set_num_threads(options.threads)
+    lengths = [int(tokens) for tokens in options.tokens.split(",")]
+    found = [compared(adapted("bfloat16"), layers, tokens, trained, options)
+             for tokens in lengths for trained in TRAINED for layers in LAYERS]
+    exact = [error(adapted("float32"), tokens) for tokens in lengths]
+    seconds = "of the processor" if options.threads == 1 else "of a clock"
+    report = {"torch": torch.__version__, "threads": options.threads, "seconds": seconds, "speed": found,
               "largest relative error in float32": max(exact)}
     print(json.dumps(report, indent=1))
     if options.out:
@@ -63,20 +68,21 @@ def adapted(dtype: Any) -> Any:
     return model, loaded.tokenizer
 
 
-def posts(tokenizer: Any, tokens: int, count: int) -> list[Encoded]:
-    """Rows of exactly so many tokens, the last three quarters of them trained."""
+def posts(tokenizer: Any, tokens: int, count: int, trained: str) -> list[Encoded]:
+    """Rows of exactly so many tokens."""
     texts = (text for text, _ in DATASETS["20newsgroups"].load(obtain("20newsgroups"))[0])
     ids = (tokenizer(text)["input_ids"][:tokens] for text in texts)
     whole = [one for one, _ in zip((i for i in ids if len(i) == tokens), range(count), strict=False)]
-    trained = [at >= tokens // 4 for at in range(tokens)]
-    return [Encoded(one, trained, row=number) for number, one in enumerate(whole)]
+    mask = [at >= tokens - TRAINED[trained](tokens) for at in range(tokens)]
+    return [Encoded(one, mask, row=number) for number, one in enumerate(whole)]
 
 
-def compared(given: Any, dtype: str, layers: str, tokens: int, batches_each: int, rounds: int) -> dict[str, Any]:
+def compared(given: Any, layers: str, tokens: int, trained: str, options: Any) -> dict[str, Any]:
     """Examples a second of both ways, in turn, medians; and milliseconds of the projection for each example."""
     model, tokenizer = given
-    count = batches_each * (TOKENS // tokens)
-    rows = posts(tokenizer, tokens, count)
+    count = options.batches * (TOKENS // tokens)
+    rows = posts(tokenizer, tokens, count, trained)
+    clock = time.thread_time if options.threads == 1 else time.perf_counter
     work = GradientPass(model, LAYERS[layers], WIDTH, 0)
     batches = [[rows[i] for i in batch] for batch in work.batches([tokens] * count)]
     few = rows[:4]
@@ -87,16 +93,16 @@ def compared(given: Any, dtype: str, layers: str, tokens: int, batches_each: int
         folding: list[float] = []
         for way in ways.values():
             way()  # once to warm up
-        for _ in range(rounds):
+        for _ in range(options.rounds):
             for name, way in ways.items():
-                with clocked_folds() as folds:
-                    started = time.thread_time()
+                with clocked_folds(clock) as folds:
+                    started = clock()
                     way()
-                    seconds[name].append((time.thread_time() - started) / (count if name == "packed" else len(few)))
+                    seconds[name].append((clock() - started) / (count if name == "packed" else len(few)))
             folding.append(1e3 * sum(folds) / count)
         apart = _apart(torch.cat(ways["packed"]()), work, rows, batches, chosen)
     pace = {name: 1 / statistics.median(each) for name, each in seconds.items()}
-    return {"layers": layers, "tokens": tokens, "precision": dtype, "rows at once": len(batches[0]),
+    return {"layers": layers, "tokens": tokens, "trained": trained, "rows at once": len(batches[0]),
             "loop, examples a second": pace["loop"], "packed, examples a second": pace["packed"],
             "times": pace["packed"] / pace["loop"], "projection, ms an example": statistics.median(folding),
             "apart, of a gradient's length": apart}
@@ -105,13 +111,16 @@ def compared(given: Any, dtype: str, layers: str, tokens: int, batches_each: int
 class clocked_folds:  # noqa: N801 (used as a context)
     """Within the block the seconds of each fold are noted."""
 
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
     def __enter__(self) -> list[float]:
         self._real, spent = Projection.fold, []
 
         def fold(projection: Projection, *args: Any) -> torch.Tensor:
-            started = time.thread_time()
+            started = self._clock()
             squares = self._real(projection, *args)
-            spent.append(time.thread_time() - started)
+            spent.append(self._clock() - started)
             return squares
 
         gradients.Projection.fold = fold  # type: ignore[method-assign]
@@ -132,7 +141,7 @@ def _apart(packed: torch.Tensor, work: GradientPass, rows: Sequence[Encoded], ba
 def error(given: Any, tokens: int) -> float:
     """The largest difference of the two ways in float32, of a gradient's length."""
     model, tokenizer = given
-    rows = posts(tokenizer, tokens, 3)
+    rows = posts(tokenizer, tokens, 3, "text")
     work = GradientPass(model, LAYERS["all layers"], WIDTH, 0)
     with work._moving() as chosen:
         ours, usual = work._packed(rows), work._looped(rows, chosen)

@@ -70,6 +70,12 @@ def _widened(weight: torch.Tensor) -> Callable[[], Iterator[torch.Tensor]]:
     return lambda: iter([whole])
 
 
+def _logits(states: torch.Tensor, pieces: Iterator[torch.Tensor]) -> torch.Tensor:
+    """``states @ weight.T``, of the weight's pieces."""
+    found = [states @ piece.t() for piece in pieces]
+    return torch.cat(found, dim=1) if len(found) > 1 else found[0]  # one is not copied
+
+
 def _product(logits: torch.Tensor, pieces: Iterator[torch.Tensor], width: int) -> torch.Tensor:
     """``logits @ weight``, of the weight's pieces."""
     found = logits.new_zeros(len(logits), width)
@@ -89,7 +95,7 @@ class _TokenLosses(torch.autograd.Function):
         for start in range(0, len(states), chunk):
             part = slice(start, start + chunk)
             told = states[part].to(torch.float32 if precise else weight.dtype)
-            logits = torch.cat([told @ piece.t() for piece in pieces()], dim=1)
+            logits = _logits(told, pieces())
             losses[part] = kernels.cross_entropy(logits, targets[part])
             if towards is not None:
                 towards[part] = _product(logits, pieces(), weight.shape[1])

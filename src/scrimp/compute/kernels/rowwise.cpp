@@ -32,6 +32,7 @@ template <class T>
 inline void sums(const float* lines, Int lines_stride, const T* columns, Int columns_stride, Int tokens, float* found) {
   Lanes sum[kLines][2] = {};
   for (Int t = 0; t < tokens; ++t) {
+    __builtin_prefetch(columns + t * columns_stride + kColumns);  // of the next columns: a page further at each token
     const Lanes first = load(columns + t * columns_stride), second = load(columns + t * columns_stride + kLanes);
 #pragma GCC unroll 8
     for (int m = 0; m < kLines; ++m) {
