@@ -49,7 +49,8 @@ def _recipe(good: Path, at: Path) -> Path:
     path = at / "recipe.yaml"
     if not path.exists():
         at.mkdir(parents=True, exist_ok=True)
-        path.write_text(RECIPE.format(model=good / "causal").replace("train.jsonl", str(good / "rows/train.jsonl"))
+        rows = f"train: {good / 'rows/train.jsonl'}, test: {good / 'rows/test.jsonl'}"
+        path.write_text(RECIPE.format(model=good / "causal").replace("train: train.jsonl", rows)
                         .replace("steps: 2,", "steps: 30,"))
     return path
 

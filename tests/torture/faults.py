@@ -642,7 +642,7 @@ def _fast_is_other(states: Any) -> Any:
 def _weights_not_put_back(at: At) -> Any:
     """The weights that ship are the last and not the best; where none was better, these differ."""
     with _planted("scrimp.tuning.trainer:put_back", lambda _: lambda *given: None):
-        return at.tune("pairs", validate_every=2, patience=2)
+        return at.tune("pairs", validate_every=2, patience=2, steps=40, learning_rate=0.5)
 
 
 def _seeds_ignored(at: At) -> Any:
@@ -689,9 +689,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("the loss counts the prompt too", _by(_PREDICTED, _prompts_too, At.tune), f"{_GUARDS}.check_loss",
           "computed plainly"),
     Fault("padding is attended to", _by("scrimp.examples.batching:collate", _pads_attended, At.pooled),
-          f"{_GUARDS}.check_loss", "together and of"),
+          f"{_GUARDS}.check_apart", "beside other tokens|together and of"),
     Fault("rows see the rows beside them", _by("scrimp.tuning.objectives.tokens:states_at", _mixed_states, At.tune),
-          f"{_GUARDS}.check_loss", "together and of|computed plainly"),
+          f"{_GUARDS}.check_apart", "beside other tokens|together and of|computed plainly"),
     Fault("micro-batches are averaged, and then their means", _by(_LOSS, _objective(_mean), At.tune),
           f"{_GUARDS}.check_loss", "together and of"),
     Fault("the fast path computes something else",
@@ -769,8 +769,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("an arm has trained more than the others", _unequal, "scrimp.evidence.runs", "not at equal cost"),
     Fault("the seeds that chose the options are reported", _searched_seeds, "scrimp.evidence.runs",
           "cannot be reported"),
-    Fault("the best weights are not put back", _weights_not_put_back, "none", "^$"),
-    Fault("the seed is ignored", _seeds_ignored, "none", "^$"),
+    Fault("the best weights are not put back", _weights_not_put_back, f"{_GUARDS}.check_put_back",
+          "not those of the best step"),
+    Fault("the seed is ignored", _seeds_ignored, f"{_GUARDS}.check_seed", "in the same order"),
 )
 
 

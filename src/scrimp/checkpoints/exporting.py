@@ -40,6 +40,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 #: ways to fill a new adapter that leave the base as it is; PiSSA, OLoRA and others subtract from its weights
 _HARMLESS_STARTS = (True, False, None, "gaussian", "orthogonal")
 _LARGEST_SCALE = 1e6
+_DTYPES = ("float32", "bfloat16", "float16")
 _CODE_OR_OTHER_WEIGHTS = ("megatron_config", "layer_replication", "loftq_config", "eva_config", "corda_config")
 
 
@@ -295,8 +296,10 @@ def check_export(loaded: Loaded, folder: Path, probes: Sequence[Sequence[int]], 
     """Load ``folder`` from disk and compare its logits on ``probes`` with those of the evaluated ``loaded``.
 
     Merged weights are compared in float32 arithmetic, whatever they are stored in: the noise of bfloat16 arithmetic is
-    as large as what a small adapter does, and would hide that one is missing. What was evaluated over a base in four
-    bits is compared over the base as it was loaded, which is the one that an export is for.
+    as large as what a small adapter does, and would hide that one is missing. They are compared with the same merge in
+    memory too, from which no rounding sets them apart, so that no damage to a tensor passes for rounding. What was
+    evaluated over a base in four bits is compared over the base as it was loaded, which is the one that an export is
+    for.
 
     Args:
         probes: rows of token ids, not padded; a few that look like the task's. Empty ones are passed over.
@@ -315,14 +318,24 @@ def check_export(loaded: Loaded, folder: Path, probes: Sequence[Sequence[int]], 
     precision = next(_body(loaded.model).parameters()).dtype
     dtype, allowed = str(precision).removeprefix("torch."), TOLERANCE[torch.float32]
     if (folder / CONFIG).exists():
-        if read_object(folder / CONFIG).get("dtype") == dtype:
+        stored = read_object(folder / CONFIG).get("dtype")
+        if stored == dtype:
             allowed = TOLERANCE[precision]
+        in_memory = _logits_of_merge(loaded, getattr(torch, stored) if stored in _DTYPES else precision, probes)
         again = load_export(folder, loaded.checkpoint, dtype="float32")
+        check_parity(in_memory, logits_of(again.model, probes), where=str(folder))
         return check_merged(loaded, again.model, probes, where=str(folder),
                             tolerance=allowed if tolerance is None else tolerance)
     again = load_export(folder, loaded.checkpoint, dtype=cast(Dtype, dtype))
     return check_parity(logits_of(loaded.model, probes), logits_of(again.model, probes), where=str(folder),
                         tolerance=allowed if tolerance is None else tolerance)
+
+
+def _logits_of_merge(loaded: Loaded, dtype: torch.dtype, probes: Sequence[Sequence[int]]) -> Tensor:
+    """In float32 arithmetic, of what `merge` makes of a model and rounds to ``dtype``."""
+    merged = merge(loaded, dtype=dtype).model
+    whole = _cast(_cast(copy.deepcopy(merged) if merged is loaded.model else merged, dtype), torch.float32)
+    return logits_of(whole, probes)
 
 
 def check_merged(loaded: Loaded, again: Any, probes: Sequence[Sequence[int]], *, where: str,

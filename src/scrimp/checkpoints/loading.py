@@ -22,6 +22,7 @@ from scrimp.checkpoints.conversion import convert_gguf
 from scrimp.checkpoints.validation import CONFIG, INDEX, Kind, quiet, refusing, tensors, validate, weight_files
 from scrimp.core.assets import HUB_IGNORED, HUB_PATTERNS, digest, known, obtain, offline_hub
 from scrimp.core.errors import ModelError, nearest
+from scrimp.core.memory import check_room
 from scrimp.core.progress import say
 from scrimp.core.workspace import fingerprint
 
@@ -190,9 +191,11 @@ def load(checkpoint: Checkpoint, *, dtype: Dtype = "auto") -> Loaded:
     Raises:
         ModelError: whatever keeps it from loading; weights that are missing, left over or not finite; a tokenizer with
             more tokens than the model has embeddings.
+        BudgetError: see `scrimp.core.memory.check_room`.
     """
     import torch
 
+    check_room()
     chosen = ("bfloat16" if fast_bf16() else "float32") if dtype == "auto" else dtype
     with quiet(), refusing("the model cannot be loaded", checkpoint.path):
         tokenizer = _tokenizer(checkpoint.path)

@@ -161,7 +161,7 @@ def _answer(arguments: list[str]) -> int:
 
         _quiet_libraries()
         request = asked.verb.parse(asked.options, where=f"scrimp {asked.verb.named()}")
-        show(request, request.do(), as_json=asked.json)
+        show(request, request.done(), as_json=asked.json)
     sys.stdout.flush()
     return 0
 
@@ -199,12 +199,15 @@ def _quiet_libraries() -> None:
 
 
 def _tell(error: ScrimpError, code: int | None = None) -> int:
-    from rich.console import Console
-    from rich.text import Text
-
     head, *rest = error.told().split("\n")
-    Console(stderr=True, soft_wrap=True, highlight=False).print(
-        Text.assemble(("error: ", "bold red"), (head, "red"), *(f"\n{line}" for line in rest)))
+    try:
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            Text.assemble(("error: ", "bold red"), (head, "red"), *(f"\n{line}" for line in rest)))
+    except (MemoryError, ImportError):  # there is not even enough memory for colours
+        sys.stderr.write("\n".join([f"error: {head}", *rest, ""]))
     return error.exit_code if code is None else code
 
 

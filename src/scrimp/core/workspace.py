@@ -27,6 +27,7 @@ __all__ = ["FORMAT", "Step", "Workspace", "atomic_folder", "atomic_write", "fing
 
 FORMAT = 1
 _MARK = "step.json"
+_BEGUN = ".begun"  # in a folder that is not finished: the fingerprint of what it is being made from
 
 
 def fingerprint(thing: Any) -> str:
@@ -182,6 +183,9 @@ class Workspace:
 
         ``make`` may find in the partial folder what an earlier, killed attempt left there, and continue.
         A second process that asks for the same step waits for the first.
+
+        Raises:
+            WorkspaceError: what stands there was made, or is being made, from other inputs.
         """
         address = self._address(kind, inputs)
         done, partial = self.root / address, self.root / f"{address}.partial"
@@ -189,8 +193,10 @@ class Workspace:
             if not self._is_of(done, inputs):
                 shutil.rmtree(done, ignore_errors=True)
                 self._mkdir(partial)
+                self._begin(partial, inputs)
                 make(partial)
                 atomic_write(partial / _MARK, json.dumps({"kind": kind, "inputs": inputs}, default=_plain))
+                (partial / _BEGUN).unlink(missing_ok=True)
                 partial.rename(done)
             with contextlib.suppress(OSError):
                 os.utime(done)
@@ -211,6 +217,24 @@ class Workspace:
             raise WorkspaceError("this step was made from other inputs", where=str(done),
                                  fix="delete this folder; it is made again")
         return True
+
+    @staticmethod
+    def _begin(partial: Path, inputs: Any) -> None:
+        """Note what a folder is being made from; one that an earlier attempt has begun must be of the same.
+
+        Raises:
+            WorkspaceError: it is of others.
+        """
+        mark, ours = partial / _BEGUN, fingerprint(inputs)
+        try:
+            begun = mark.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            begun = ""
+        if begun and begun != ours:
+            raise WorkspaceError("this step was begun from other inputs", where=str(partial),
+                                 fix="delete this folder; it is made again")
+        if not begun:
+            atomic_write(mark, ours)
 
     def finished(self, kind: str, inputs: Any) -> bool:
         """Whether the step described by ``inputs`` need not be made."""

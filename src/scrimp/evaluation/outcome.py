@@ -185,6 +185,9 @@ class DataSummary(Options):
     inspected: tuple[InspectedRow, ...] = ()
 
 
+FORMAT = 1  #: of the record; bumped when a scrimp of before could misread it
+
+
 class Outcome(Options):
     """A whole run.
 
@@ -207,7 +210,7 @@ class Outcome(Options):
         reproduce, predict: the commands.
     """
 
-    format: int = 1
+    format: int = FORMAT
     inputs: str = ""
     asked: dict[str, Any]
     data: DataSummary
@@ -240,10 +243,24 @@ class Outcome(Options):
 
     @classmethod
     def load(cls, path: Path) -> Outcome:
-        """Read what `save` wrote, or raise a DataError."""
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: it is something else, or of a newer format.
+        """
         try:
-            return cls.parse(json.loads(path.read_text(encoding="utf-8")), where=str(path))
+            told = json.loads(path.read_text(encoding="utf-8"))
+            _check_format(told, path)
+            return cls.parse(told, where=str(path))
         except OptionError as error:
             raise DataError("this is no record of a run", where=str(path), why=error.what) from None
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise DataError("this is no record of a run", where=str(path), why=str(error)) from None
+
+
+def _check_format(told: Any, path: Path) -> None:
+    """Before anything else is read: what a newer record says otherwise must not pass for a damaged one."""
+    found = told.get("format", FORMAT) if isinstance(told, dict) else FORMAT
+    if isinstance(found, int) and not isinstance(found, bool) and found > FORMAT:
+        raise DataError(f"the record has format {found}, this scrimp reads {FORMAT}", where=str(path),
+                        fix="use the scrimp that wrote it, or a newer one")

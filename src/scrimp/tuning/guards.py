@@ -14,16 +14,19 @@ from scrimp.core.errors import GuardError
 
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
-    from scrimp.tuning.objectives import Objective
+    from scrimp.tuning.objectives import Objective, TorchBatch
+    from scrimp.tuning.sampling import Feed
     from scrimp.tuning.stream import Stream
 
-__all__ = ["MAX_REWINDS", "DeadGradient", "Frozen", "Unmoved", "check_accumulation", "check_loss", "fault", "untrained"]
+__all__ = ["MAX_REWINDS", "DeadGradient", "Frozen", "Unmoved", "check_accumulation", "check_apart", "check_loss",
+           "check_put_back", "check_seed", "disturbed", "fault", "untrained"]
 
 MAX_REWINDS = 3
 _WINDOW = 32  # losses that a spike is judged by
 _ENOUGH = 5
 _FACTOR = 3.0
 _FLOOR = 1.0  # nats: below this a mean loss jumps about by nature
+_DEALT = 10  # rows whose order is the same under two seeds once in three million times
 
 
 class DeadGradient:
@@ -173,6 +176,72 @@ def check_loss(total: Callable[[Sequence[int]], float], plain: Callable[[int], f
             raise GuardError(f"the loss of a row is {ours:.5g}, and {theirs:.5g} when it is computed plainly",
                              why="other tokens are predicted or counted than those that are trained",
                              fix="this is a defect of the objective or the model; please report it")
+
+
+def disturbed(batch: TorchBatch, place: int, example: Encoded) -> torch.Tensor:
+    """The tokens of a batch, int64 [B, L], with others wherever the row at a place must not see them.
+
+    Its own places follow from the example that it was made of, and not from the batch's mask, which may be wrong.
+    """
+    ids, own = batch.input_ids, torch.zeros_like(batch.input_ids, dtype=torch.bool)
+    own[place, :len(example.ids)] = True
+    if example.second is not None:
+        own[batch.second == place, :len(example.second.ids)] = True
+    one = ids[place, 0]
+    others = ids[ids != one]
+    return ids.where(own, torch.where(ids == one, others[0], one)) if len(others) else ids
+
+
+def check_apart(beside: float, disturbed: float, *, tolerance: float) -> None:
+    """See that a row's loss does not change with what is beside it: the tokens of other rows, and the padding's.
+
+    This is sharper than comparing losses together and alone, since where shapes stay as they are nothing is rounded
+    otherwise, and it does not depend on how alike the rows of the data are.
+
+    Args:
+        beside: the loss of the row.
+        disturbed: the same, where the others have other tokens.
+        tolerance: how much of the loss may differ.
+
+    Raises:
+        GuardError: it does.
+    """
+    if not abs(beside - disturbed) <= tolerance * max(abs(beside), 0.1):
+        raise GuardError(f"the loss of a row is {beside:.7g}, and {disturbed:.7g} beside other tokens",
+                         why="it sees the rows beside it, or the padding",
+                         fix="this is a defect of the objective or the model; please report it")
+
+
+def check_seed(feed: Feed, other: Feed) -> None:
+    """See that another seed deals the rows in another order.
+
+    Args:
+        feed, other: of two seeds, each an order by chance that can be foreseen.
+
+    Raises:
+        GuardError: the seed decides nothing, so that seeds would be no repetitions.
+    """
+    dealt, otherwise = list[int](), list[int]()
+    for step in range(feed.steps_per_epoch):
+        dealt += feed.foreseen(step) or []
+        otherwise += other.foreseen(step) or []
+        if len(dealt) >= _DEALT:
+            break
+    if len(dealt) >= _DEALT and dealt == otherwise:
+        raise GuardError("two seeds deal the rows in the same order", why="the seed is not used",
+                         fix="this is a defect of the sampling; please report it")
+
+
+def check_put_back(moving: Mapping[str, nn.Parameter], best: Mapping[str, torch.Tensor]) -> None:
+    """See that the weights in the model are those that were best.
+
+    Raises:
+        GuardError: they are others.
+    """
+    if other := [name for name, p in moving.items() if not torch.equal(p.detach().cpu(), best[name])]:
+        raise GuardError(f"{len(other)} tensors are not those of the best step", where=", ".join(other[:3]),
+                         why="the best weights were not put back, or something has moved since",
+                         fix="this is a defect of scrimp; please report it")
 
 
 def check_accumulation(model: nn.Module, stream: Stream, objective: Objective, *, tokens: int,

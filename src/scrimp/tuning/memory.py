@@ -1,21 +1,14 @@
-"""Running out of memory: telling it from other failures, and giving back what was freed."""
+"""Giving back memory that was freed."""
 
 from __future__ import annotations
 
 import ctypes
 
-import torch
-
 from scrimp.core.budget import resident_bytes
 
-__all__ = ["Tidy", "is_out_of_memory", "return_freed"]
+__all__ = ["Tidy", "return_freed"]
 
 _GROWTH = 1.1
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Torch has a class for this on accelerators; its CPU allocator raises a RuntimeError that only says so."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def return_freed() -> None:

@@ -51,6 +51,10 @@ class Stream:
         """The examples' numbers in the data that was read."""
         return [self._data[i].row for i in indices]
 
+    def example(self, index: int) -> Encoded:
+        """One of the examples."""
+        return self._data[index]
+
     def tokens(self, indices: Sequence[int]) -> int:
         """The examples' tokens without padding."""
         return sum(self._data[i].tokens for i in indices)

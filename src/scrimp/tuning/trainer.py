@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,14 +24,27 @@ from scrimp.core.budget import Meter
 from scrimp.core.errors import BudgetError, GuardError, ModelError, OptionError, Stopped
 from scrimp.core.ledger import Ledger
 from scrimp.core.listeners import tell
+from scrimp.core.memory import is_out_of_memory
 from scrimp.core.progress import Bar, bar, warn
 from scrimp.core.workspace import fingerprint
 from scrimp.tuning.adapters import Chooser, compute_dtype, copied, put_back, trainable
 from scrimp.tuning.curve import CurvePoint
 from scrimp.tuning.fastpath import fast_path
-from scrimp.tuning.guards import MAX_REWINDS, DeadGradient, Frozen, Unmoved, check_loss, fault, untrained
+from scrimp.tuning.guards import (
+    MAX_REWINDS,
+    DeadGradient,
+    Frozen,
+    Unmoved,
+    check_apart,
+    check_loss,
+    check_put_back,
+    check_seed,
+    disturbed,
+    fault,
+    untrained,
+)
 from scrimp.tuning.inbackward import InBackward
-from scrimp.tuning.memory import Tidy, is_out_of_memory, return_freed
+from scrimp.tuning.memory import Tidy, return_freed
 from scrimp.tuning.objectives import Loss, Objective, TorchBatch
 from scrimp.tuning.objectives.tokens import decoder_and_head
 from scrimp.tuning.optimizers import Clipping, NormClipping, Optimizer, Schedule, Stepped
@@ -52,6 +65,8 @@ if TYPE_CHECKING:
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
 _LOSS_TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 1e-1}  # of a row's loss, by how it is computed
+_EXACT = 1e-3  # of that: what a row may change by where nothing else is computed than before
+_ROUNDED = 0.05  # of that: where the rows of a batch, or the experts' tokens, are laid out otherwise
 _KEPT_TOKENS = 1024  # of a portion of rows whose lower states are computed together and kept
 _MORE = "declare more, or use a smaller batch_size"
 
@@ -140,6 +155,8 @@ class _Run:
         silent = set(untrained(self.data, self.objective))
         kept = [example for i, example in enumerate(self.data) if i not in silent]
         self.feed = self.sampling.feed(kept, batch_size=options.batch_size, seed=options.seed)
+        if isinstance(self.sampling, Shuffle):
+            check_seed(self.feed, self.sampling.feed(kept, batch_size=options.batch_size, seed=options.seed + 1))
         self.weights = Weights(self.weighting)
         self.stream = Stream(kept, batch_size=options.batch_size, seed=options.seed, pad_id=self.pad_id, feed=self.feed)
         self.feed.planned = steps = options.steps or options.epochs * self.stream.steps_per_epoch
@@ -251,7 +268,8 @@ class _Run:
         """Before anything is trained, see that two rows have the loss that they should have."""
         lengths = self.stream.lengths
         by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
-        pair = by_length[0], by_length[len(lengths) // 2]
+        usual = by_length[len(lengths) // 2:]  # one of them, and one that pads the other if there is such
+        pair = by_length[0], next((row for row in usual if lengths[row] > lengths[by_length[0]]), usual[0])
         if self.objective.joint or pair[0] == pair[1] or 2 * lengths[pair[1]] > self.at.micro_tokens:
             return
         random, tolerance = RandomState.now(), _LOSS_TOLERANCE[self.dtype]
@@ -259,6 +277,8 @@ class _Run:
         try:
             with torch.no_grad():
                 check_loss(self.total_loss, self.plain_loss, pair, tolerance=tolerance)
+                for row, other in (pair, pair[::-1]) if self.objective.by_row else ():
+                    self.check_apart(row, other)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise  # of two rows at once, which training may do with less: it makes its parts smaller
@@ -266,20 +286,32 @@ class _Run:
             self.model.train()
             random.put_back()
             self.passed(0)
-        self.meter.charge(flops=self.work.forward_flops(3 * self.stream.tokens(pair), 0))  # beside the data's passes
+        self.meter.charge(flops=self.work.forward_flops(7 * self.stream.tokens(pair), 0))  # beside the data's passes
+
+    def check_apart(self, row: int, other: int) -> None:
+        """See that an example's loss is its own, beside another one that has other tokens, and beside other padding."""
+        laid_out = self.path is not None or any("expert" in name for name, _ in self.model.named_modules())
+        tolerance = _LOSS_TOLERANCE[self.dtype] * (_ROUNDED if laid_out else _EXACT)
+        for part, batch in self.at_once([row, other]):
+            if row in part and other in part:
+                at = part.index(row)
+                other_tokens = disturbed(batch, at, self.stream.example(row))
+                given = batch, replace(batch, input_ids=other_tokens)
+                check_apart(*(float(self.objective.losses(self.model, one).sums[at]) for one in given),
+                            tolerance=tolerance)
 
     def total_loss(self, rows: Sequence[int]) -> float:
         """The summed loss of examples that are computed at once, as they are in training."""
-        return sum(float(self.objective.loss(self.model, batch).total) for batch in self.at_once(rows))
+        return sum(float(self.objective.loss(self.model, batch).total) for _, batch in self.at_once(rows))
 
     def plain_loss(self, row: int) -> float | None:
         """That of one example as the objective's textbook has it, on the usual path."""
-        return next(self.objective.plain(self.model, batch) for batch in self.at_once([row]))
+        return next(self.objective.plain(self.model, batch) for _, batch in self.at_once([row]))
 
-    def at_once(self, rows: Sequence[int]) -> Iterator[TorchBatch]:
-        for _, batch in self.stream.batches(rows, self.at.micro_tokens, self.path):
+    def at_once(self, rows: Sequence[int]) -> Iterator[tuple[list[int], TorchBatch]]:
+        for part, batch in self.stream.batches(rows, self.at.micro_tokens, self.path):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-                yield TorchBatch.of(batch, self.device)
+                yield part, TorchBatch.of(batch, self.device)
 
     def choose(self, name: str, chooser: Chooser) -> None:
         """Let a part of the adapter look at the first steps' gradients and choose what moves; the looks are billed."""
@@ -615,6 +647,7 @@ class _Run:
         assert self.at.stopped_by is not None
         if self.best_state:
             put_back(self.moving, self.best_state)
+            check_put_back(self.moving, self.best_state)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.eval()
         result = TrainResult(

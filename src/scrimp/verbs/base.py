@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from scrimp.core.errors import WorkspaceError
+from scrimp.core.memory import is_out_of_memory, too_little
 from scrimp.core.options import Options
 
 __all__ = ["Verb", "Workspaced", "default_workspace", "held", "plain"]
@@ -63,7 +64,20 @@ class Verb(Options, ABC):
     @classmethod
     def ask(cls, **options: Any) -> Any:
         """Check the options and do it."""
-        return cls.parse(options, where=f"scrimp {cls.named()}").do()
+        return cls.parse(options, where=f"scrimp {cls.named()}").done()
+
+    def done(self) -> Any:
+        """What came of `do`, whose failure for want of memory is told as one.
+
+        Raises:
+            BudgetError: then.
+        """
+        try:
+            return self.do()
+        except (MemoryError, RuntimeError, ImportError, OSError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise too_little(error) from None
 
     @classmethod
     def listed(cls) -> dict[str, FieldInfo]:

@@ -192,6 +192,18 @@ def test_threads_change_attention_by_rounding_alone(compiled: native.Native) -> 
         assert all(torch.allclose(one[name], found[0][name], atol=1e-5) for name in one)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_memory_that_a_kernel_does_not_get_is_an_error(compiled: native.Native, dtype: torch.dtype) -> None:
+    blocks = Blocks(Forest.of([np.array([1, 2, 3]), np.array([1, 2, 4])]), compiled.queries)
+    q, k, v = (random(2, len(blocks.until), *more, 16, dtype=dtype) for more in ((2,), (), ()))
+    read, kept = compiled.attention(q, k, v, blocks)
+    blocks.__dict__["largest"] = len(blocks), 1 << 20, 1 << 40
+    with pytest.raises(MemoryError, match="attention"):
+        compiled.attention(q, k, v, blocks)
+    with pytest.raises(MemoryError, match="attention_backward"):
+        compiled.attention_backward(torch.ones_like(read), q, k, v, read, kept, blocks)
+
+
 def test_extreme_numbers_stay_numbers(compiled: native.Native) -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e30, 1e30, 0.0]])
     losses = compiled.cross_entropy(logits, torch.tensor([0, 1]))

@@ -37,6 +37,7 @@ class HungrySFT(SFT):
         if batch.input_ids.numel() > self.most:
             raise {"memory": MemoryError(), "torch": torch.OutOfMemoryError("out of memory"),
                    "cpu": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+                   "onednn": RuntimeError("could not create a primitive"),
                    "bug": RuntimeError("shapes do not match")}[self.error]
         return super().loss(model, batch)
 
@@ -252,7 +253,7 @@ def test_pace_counts_validations_and_checkpoints():
     assert pace.fitting(1, validate_every=4, save_every_s=30) == 0
 
 
-@pytest.mark.parametrize("error", ["memory", "torch", "cpu"])
+@pytest.mark.parametrize("error", ["memory", "torch", "cpu", "onednn"])
 def test_out_of_memory_is_met_with_smaller_parts(lora, data, fit, tmp_path, error):
     ledger, plain, hungry = Ledger(tmp_path / "ledger.jsonl"), lora(), lora()
     start = moved(plain)

@@ -114,7 +114,7 @@ struct Shape {
 
 inline Int up_to(Int multiple, Int n) { return (n + multiple - 1) / multiple * multiple; }
 
-// Memory for one block of one head.
+// Memory for one block of one head; nothing more is taken while it is computed.
 template <class T>
 struct Room {
   using Cell = typename Held<T>::Cell;
@@ -122,14 +122,19 @@ struct Room {
   Int lines, keys;
   std::vector<Cell> queries, told, query_lines, told_lines, likely, score, pairs;
   std::vector<float> scores, towards, most, sum, turned;
+  std::vector<Cell> held_keys, held_values;  // of one head, where they are held otherwise than they lie in memory
+  std::vector<T> nothing;
 
-  Room(const Forest& forest, const Shape& shape, bool backward) {
+  void make(const Forest& forest, const Shape& shape, bool backward) {
     lines = up_to(kLanes, forest.most_queries * shape.group);
     keys = forest.most_keys;
     const Int square = lines * keys, narrow = lines * shape.width;
     queries.resize(narrow), scores.resize(square), likely.resize(square), pairs.resize(square), turned.resize(narrow);
     most.resize(lines), sum.resize(lines);
+    if (!std::is_same_v<Cell, T>) held_keys.resize(shape.tokens * shape.width);
     if (backward) {
+      if (!std::is_same_v<Cell, T>) held_values.resize(shape.tokens * shape.width);
+      nothing.resize(shape.width);
       told.resize(narrow), query_lines.resize(narrow), told_lines.resize(narrow);
       score.resize(square), towards.resize(square);
     }
@@ -156,9 +161,9 @@ void lay_across(const T* from, Int stride, Int group, Int group_stride, Int line
 
 // Queries as the right operand that is multiplied along the queries: [lines / depth][width][depth].
 template <class T, class Cell = typename Held<T>::Cell>
-void lay_along(const T* from, Int stride, Int group, Int group_stride, Int lines, Int padded, Int width, Cell* into) {
+void lay_along(const T* from, Int stride, Int group, Int group_stride, Int lines, Int padded, Int width,
+               const std::vector<T>& nothing, Cell* into) {
   constexpr Int depth = Held<T>::kDepth;
-  const std::vector<T> nothing(width);
   const auto line = [&](Int r) {
     return r < lines ? from + r / group * stride + r % group * group_stride : nothing.data();
   };
@@ -178,7 +183,6 @@ template <class T, class Cell = typename Held<T>::Cell>
 const Cell* as_cells(const T* from, Int count, std::vector<Cell>& into) {
   if constexpr (std::is_same_v<Cell, T>) return from;
   else {
-    into.resize(count);
     for (Int i = 0; i < count; ++i) into[i] = wide(from[i]);
     return into.data();
   }
@@ -242,23 +246,27 @@ void gather(const Forest& forest, const Shape& shape, Int block, const Cell* acr
 }
 
 template <class T>
-void attention(const T* q, const T* k, const T* v, T* out, float* normaliser, Forest forest, Shape shape, int threads) {
+int attention(const T* q, const T* k, const T* v, T* out, float* normaliser, Forest forest, Shape shape, int threads) {
   using Cell = typename Held<T>::Cell;
   const auto [tokens, heads, group, width] = shape;
-  std::vector<Cell> across(heads * width * (tokens + 1));
+  std::vector<Cell> across;
+  Memory memory;
+  memory.take([&] { across.resize(shape.heads * shape.width * (shape.tokens + 1)); });
 #pragma omp parallel num_threads(threads)
   {
-    Room<T> room(forest, shape, false);
-    std::vector<Cell> held;
+    Room<T> room;
+    memory.take([&] { room.make(forest, shape, false); });
+#pragma omp barrier
+    const Int heads_now = memory.is_short() ? 0 : heads;  // the same for all threads
 #pragma omp for
-    for (Int h = 0; h < heads; ++h) turn(v + h * tokens * width, tokens, width, &across[h * width * (tokens + 1)]);
+    for (Int h = 0; h < heads_now; ++h) turn(v + h * tokens * width, tokens, width, &across[h * width * (tokens + 1)]);
 #pragma omp for schedule(static)
-    for (Int unit = 0; unit < heads * forest.count; ++unit) {
+    for (Int unit = 0; unit < heads_now * forest.count; ++unit) {
       const Int h = unit / forest.count, block = unit % forest.count, start = forest.blocks[2 * block];
       const Int lines = (forest.blocks[2 * block + 1] - start) * group, padded = up_to(kLanes, lines);
       const Int first = (h * tokens + start) * group;
       lay_across(q + first * width, width, 1, 0, lines, padded, width, room.queries.data());
-      const Cell* keys_of = as_cells(k + h * tokens * width, tokens * width, held);
+      const Cell* keys_of = as_cells(k + h * tokens * width, tokens * width, room.held_keys);
       const Int keys = score(forest, shape, block, keys_of, padded, room);
       float *most = room.most.data(), *sum = room.sum.data(), *scores = room.scores.data();
       Cell* likely_of = room.likely.data();
@@ -281,30 +289,35 @@ void attention(const T* q, const T* k, const T* v, T* out, float* normaliser, Fo
       }
     }
   }
+  return memory.told();
 }
 
 template <class T>
-void attention_backward(const T* told, const T* q, const T* k, const T* v, const T* read, const float* normaliser,
-                        T* dq, T* dk, T* dv, Forest forest, Shape shape, int threads) {
+int attention_backward(const T* told, const T* q, const T* k, const T* v, const T* read, const float* normaliser,
+                       T* dq, T* dk, T* dv, Forest forest, Shape shape, int threads) {
   using Cell = typename Held<T>::Cell;
   constexpr Int depth = Held<T>::kDepth;
   const auto [tokens, heads, group, width] = shape;
   const Int every = heads * tokens * width, turned = width * (tokens + 1);
-  std::vector<Cell> across(heads * turned);
-  std::vector<float> sums(2 * every * threads);  // each thread's own, towards keys and towards values
+  std::vector<Cell> across;
+  std::vector<float> sums;  // each thread's own, towards keys and towards values
+  Memory memory;
+  memory.take([&] { across.resize(shape.heads * turned), sums.resize(2 * every * threads); });
 #pragma omp parallel num_threads(threads)
   {
-    Room<T> room(forest, shape, true);
-    std::vector<Cell> held_keys, held_values;
+    Room<T> room;
+    memory.take([&] { room.make(forest, shape, true); });
+#pragma omp barrier
+    const Int heads_now = memory.is_short() ? 0 : heads;  // the same for all threads
 #if defined(_OPENMP)
     float* mine = sums.data() + 2 * every * omp_get_thread_num();
 #else
     float* mine = sums.data();
 #endif
 #pragma omp for
-    for (Int h = 0; h < heads; ++h) turn(k + h * tokens * width, tokens, width, &across[h * turned]);
+    for (Int h = 0; h < heads_now; ++h) turn(k + h * tokens * width, tokens, width, &across[h * turned]);
 #pragma omp for schedule(static)
-    for (Int unit = 0; unit < heads * forest.count; ++unit) {
+    for (Int unit = 0; unit < heads_now * forest.count; ++unit) {
       const Int h = unit / forest.count, block = unit % forest.count, start = forest.blocks[2 * block];
       const Int lines = (forest.blocks[2 * block + 1] - start) * group, padded = up_to(kLanes, lines);
       const Int first = (h * tokens + start) * group, row = heads * group * width;
@@ -312,10 +325,10 @@ void attention_backward(const T* told, const T* q, const T* k, const T* v, const
       const T* had = read + start * row + h * group * width;
       lay_across(asked, width, 1, 0, lines, padded, width, room.queries.data());
       lay_across(given, row, group, width, lines, padded, width, room.told.data());
-      lay_along(asked, width, 1, 0, lines, padded, width, room.query_lines.data());
-      lay_along(given, row, group, width, lines, padded, width, room.told_lines.data());
-      const Cell* keys_of = as_cells(k + h * tokens * width, tokens * width, held_keys);
-      const Cell* values = as_cells(v + h * tokens * width, tokens * width, held_values);
+      lay_along(asked, width, 1, 0, lines, padded, width, room.nothing, room.query_lines.data());
+      lay_along(given, row, group, width, lines, padded, width, room.nothing, room.told_lines.data());
+      const Cell* keys_of = as_cells(k + h * tokens * width, tokens * width, room.held_keys);
+      const Cell* values = as_cells(v + h * tokens * width, tokens * width, room.held_values);
       const Int keys = score(forest, shape, block, keys_of, padded, room);
       float *sum = room.sum.data(), *along = room.most.data(), *scores = room.scores.data();
       float* towards = room.towards.data();
@@ -356,7 +369,7 @@ void attention_backward(const T* told, const T* q, const T* k, const T* v, const
         for (Int d = 0; d < width; ++d) put(dq[(first + r) * width + d], room.turned[d * padded + r]);
     }
 #pragma omp for
-    for (Int h = 0; h < 2 * heads; ++h) {
+    for (Int h = 0; h < 2 * heads_now; ++h) {
       const Int count = tokens * width;
       float* whole = &sums[h * count];
       T* into = h < heads ? dk + h * count : dv + (h - heads) * count;
@@ -367,25 +380,26 @@ void attention_backward(const T* told, const T* q, const T* k, const T* v, const
       for (Int i = 0; i < count; ++i) put(into[i], whole[i]);
     }
   }
+  return memory.told();
 }
 
 }  // namespace
 
 #define FOR(T, NAME)                                                                                                   \
-  extern "C" void attention_##NAME(const T* q, const T* k, const T* v, T* out, float* normaliser, const Int* blocks,   \
-                                   const Int* first_range, const Int* ranges, Int count, Int most_queries,             \
-                                   Int most_keys, Int tokens, Int heads, Int group, Int width, int threads) {          \
-    attention(q, k, v, out, normaliser, {blocks, first_range, ranges, count, most_queries, most_keys},                 \
-              {tokens, heads, group, width}, threads);                                                                 \
+  extern "C" int attention_##NAME(const T* q, const T* k, const T* v, T* out, float* normaliser, const Int* blocks,    \
+                                  const Int* first_range, const Int* ranges, Int count, Int most_queries,              \
+                                  Int most_keys, Int tokens, Int heads, Int group, Int width, int threads) {           \
+    return attention(q, k, v, out, normaliser, {blocks, first_range, ranges, count, most_queries, most_keys},          \
+                     {tokens, heads, group, width}, threads);                                                          \
   }                                                                                                                    \
-  extern "C" void attention_backward_##NAME(const T* told, const T* q, const T* k, const T* v, const T* read,          \
-                                            const float* normaliser, T* dq, T* dk, T* dv, const Int* blocks,           \
-                                            const Int* first_range, const Int* ranges, Int count, Int most_queries,    \
-                                            Int most_keys, Int tokens, Int heads, Int group, Int width,                \
-                                            int threads) {                                                             \
-    attention_backward(told, q, k, v, read, normaliser, dq, dk, dv,                                                    \
-                       {blocks, first_range, ranges, count, most_queries, most_keys}, {tokens, heads, group, width},   \
-                       threads);                                                                                       \
+  extern "C" int attention_backward_##NAME(const T* told, const T* q, const T* k, const T* v, const T* read,           \
+                                           const float* normaliser, T* dq, T* dk, T* dv, const Int* blocks,            \
+                                           const Int* first_range, const Int* ranges, Int count, Int most_queries,     \
+                                           Int most_keys, Int tokens, Int heads, Int group, Int width,                 \
+                                           int threads) {                                                              \
+    return attention_backward(told, q, k, v, read, normaliser, dq, dk, dv,                                             \
+                              {blocks, first_range, ranges, count, most_queries, most_keys},                           \
+                              {tokens, heads, group, width}, threads);                                                 \
   }
 
 FOR(float, f32)

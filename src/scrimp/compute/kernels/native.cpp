@@ -113,32 +113,39 @@ void cross_entropy(T* logits, const Int* targets, float* losses, Int rows, Int v
 }  // namespace
 
 #define FOR(T, NAME)                                                                                                   \
-  extern "C" void rotated_##NAME(const T* x, const float* c, const float* s, T* out, Int tokens, Int groups,           \
-                                 Int group, Int width, float scale, int threads) {                                     \
+  extern "C" int rotated_##NAME(const T* x, const float* c, const float* s, T* out, Int tokens, Int groups,            \
+                                Int group, Int width, float scale, int threads) {                                      \
     rotated(x, c, s, out, tokens, groups, group, width, scale, threads);                                               \
+    return kDone;                                                                                                      \
   }                                                                                                                    \
-  extern "C" void rotated_back_##NAME(const T* g, const float* c, const float* s, T* out, Int tokens, Int groups,      \
-                                      Int group, Int width, float scale, int threads) {                                \
+  extern "C" int rotated_back_##NAME(const T* g, const float* c, const float* s, T* out, Int tokens, Int groups,       \
+                                     Int group, Int width, float scale, int threads) {                                 \
     rotated_back(g, c, s, out, tokens, groups, group, width, scale, threads);                                          \
+    return kDone;                                                                                                      \
   }                                                                                                                    \
-  extern "C" void rms_norm_##NAME(const T* x, const float* weight, T* out, Int rows, Int width, float eps,             \
-                                  int threads) {                                                                       \
+  extern "C" int rms_norm_##NAME(const T* x, const float* weight, T* out, Int rows, Int width, float eps,              \
+                                 int threads) {                                                                        \
     rms_norm(x, weight, out, rows, width, eps, threads);                                                               \
+    return kDone;                                                                                                      \
   }                                                                                                                    \
-  extern "C" void rms_norm_backward_##NAME(const T* gradient, const T* x, const float* weight, T* out, Int rows,       \
-                                           Int width, float eps, int threads) {                                        \
+  extern "C" int rms_norm_backward_##NAME(const T* gradient, const T* x, const float* weight, T* out, Int rows,        \
+                                          Int width, float eps, int threads) {                                         \
     rms_norm_backward(gradient, x, weight, out, rows, width, eps, threads);                                            \
+    return kDone;                                                                                                      \
   }                                                                                                                    \
-  extern "C" void gated_##NAME(const T* gate, const T* up, T* out, Int rows, Int width, int threads) {                 \
+  extern "C" int gated_##NAME(const T* gate, const T* up, T* out, Int rows, Int width, int threads) {                  \
     gated(gate, up, out, rows, width, threads);                                                                        \
+    return kDone;                                                                                                      \
   }                                                                                                                    \
-  extern "C" void gated_backward_##NAME(const T* gradient, const T* gate, const T* up, T* for_gate, T* for_up,         \
-                                        Int rows, Int width, int threads) {                                            \
+  extern "C" int gated_backward_##NAME(const T* gradient, const T* gate, const T* up, T* for_gate, T* for_up,          \
+                                       Int rows, Int width, int threads) {                                             \
     gated_backward(gradient, gate, up, for_gate, for_up, rows, width, threads);                                        \
+    return kDone;                                                                                                      \
   }                                                                                                                    \
-  extern "C" void cross_entropy_##NAME(T* logits, const Int* targets, float* losses, Int rows, Int vocabulary,         \
-                                       int threads) {                                                                  \
+  extern "C" int cross_entropy_##NAME(T* logits, const Int* targets, float* losses, Int rows, Int vocabulary,          \
+                                      int threads) {                                                                   \
     cross_entropy(logits, targets, losses, rows, vocabulary, threads);                                                 \
+    return kDone;                                                                                                      \
   }
 
 FOR(float, f32)

@@ -131,11 +131,16 @@ class Native(Kernels):
         return squares
 
     def _call(self, name: str, *given: torch.Tensor | int | float) -> None:
-        """Call the function for the first tensor's dtype; all tensors are contiguous."""
+        """Call the function for the first tensor's dtype; all tensors are contiguous.
+
+        Raises:
+            MemoryError: it got none to work in.
+        """
         first = given[0]
         assert isinstance(first, torch.Tensor)
         function = getattr(self._compiled, f"{name}_{_SUFFIX[first.dtype]}")
-        function(*map(_argument, given), ctypes.c_int(torch.get_num_threads()))
+        if function(*map(_argument, given), ctypes.c_int(torch.get_num_threads())):
+            raise MemoryError(f"there is no memory for the kernel '{name}'")
 
 
 def _argument(value: torch.Tensor | int | float) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:

@@ -1,13 +1,38 @@
 // Numbers as the kernels hold them.
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
+#include <stdexcept>
 
 namespace {
 
 using Int = int64_t;
+
+constexpr int kDone = 0, kNoMemory = 1;  // what a kernel returns
+
+// Takes memory, and remembers a no: whatever is thrown out of a parallel region, or into Python, ends the process.
+class Memory {
+ public:
+  template <class Take>
+  void take(Take take) {
+    try {
+      take();
+    } catch (const std::bad_alloc&) {
+      short_ = true;
+    } catch (const std::length_error&) {
+      short_ = true;
+    }
+  }
+  bool is_short() const { return short_; }
+  int told() const { return short_ ? kNoMemory : kDone; }
+
+ private:
+  std::atomic<bool> short_{false};
+};
 
 struct Half {  // bfloat16: the upper half of a float
   uint16_t bits;

@@ -72,32 +72,36 @@ void row_sums(const T* lines, Int line_count, const T* columns, Int column_count
 }
 
 template <class T>
-void outer_sums(const T* left, const T* right, const Int* starts, float* out, Int rows, Int lefts, Int rights,
-                int threads) {
+int outer_sums(const T* left, const T* right, const Int* starts, float* out, Int rows, Int lefts, Int rights,
+               int threads) {
+  Memory memory;
 #pragma omp parallel for num_threads(threads)
   for (Int i = 0; i < rows; ++i) {
     const T *a = left + starts[i] * lefts, *b = right + starts[i] * rights;
     const Int tokens = starts[i + 1] - starts[i];
     float* to = out + i * lefts * rights;
-    if (lefts <= rights) row_sums(a, lefts, b, rights, tokens, to, rights, Int{1});
-    else row_sums(b, rights, a, lefts, tokens, to, Int{1}, rights);
+    memory.take([&] {
+      if (lefts <= rights) row_sums(a, lefts, b, rights, tokens, to, rights, Int{1});
+      else row_sums(b, rights, a, lefts, tokens, to, Int{1}, rights);
+    });
   }
+  return memory.told();
 }
 
 }  // namespace
 
-extern "C" void outer_sums_f32(const float* left, const float* right, const Int* starts, float* out, Int rows,
+extern "C" int outer_sums_f32(const float* left, const float* right, const Int* starts, float* out, Int rows,
+                              Int lefts, Int rights, int threads) {
+  return outer_sums(left, right, starts, out, rows, lefts, rights, threads);
+}
+
+extern "C" int outer_sums_bf16(const Half* left, const Half* right, const Int* starts, float* out, Int rows,
                                Int lefts, Int rights, int threads) {
-  outer_sums(left, right, starts, out, rows, lefts, rights, threads);
+  return outer_sums(left, right, starts, out, rows, lefts, rights, threads);
 }
 
-extern "C" void outer_sums_bf16(const Half* left, const Half* right, const Int* starts, float* out, Int rows,
-                                Int lefts, Int rights, int threads) {
-  outer_sums(left, right, starts, out, rows, lefts, rights, threads);
-}
-
-extern "C" void folded_f32(const float* parts, const float* signs, const Int* places, float* into, float* squares,
-                           Int rows, Int count, Int width, int threads) {
+extern "C" int folded_f32(const float* parts, const float* signs, const Int* places, float* into, float* squares,
+                          Int rows, Int count, Int width, int threads) {
 #pragma omp parallel for num_threads(threads)
   for (Int i = 0; i < rows; ++i) {
     const float* part = parts + i * count;
@@ -112,4 +116,5 @@ extern "C" void folded_f32(const float* parts, const float* signs, const Int* pl
     for (Int j = 0; j < count; ++j) sum += part[j] * part[j];
     squares[i] = sum;
   }
+  return kDone;
 }

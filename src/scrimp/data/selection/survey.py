@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scrimp.core.memory import check_room
 from scrimp.core.progress import track
 from scrimp.data.surveyed import Coverage, Group, Lengths, Repeats
 from scrimp.examples import leakage
@@ -76,7 +77,11 @@ def survey(pool: Examples, kept: np.ndarray, *, vectors: np.ndarray | None = Non
         kept: those that were kept, as places in the pool.
         vectors: embeddings of all rows, float32 [N, D], where they are known; without them words are counted.
         seed: of every choice by chance.
+
+    Raises:
+        BudgetError: see `scrimp.core.memory.check_room`.
     """
+    check_room()
     rng = np.random.default_rng(seed)
     by, names = _groups(pool)
     looked_at = _some(len(pool), _LOOKED_AT, rng)

@@ -108,6 +108,11 @@ class Objective(Method):
     pooled: ClassVar[bool] = False
     joint: ClassVar[bool] = False
 
+    @property
+    def by_row(self) -> bool:
+        """Whether it tells the loss of each row."""
+        return type(self).losses is not Objective.losses
+
     def check(self, model: nn.Module) -> None:
         """Raises: ModelError: if ``model`` is of the other kind than this is an objective of."""
         if isinstance(model, PooledClassifier) != self.pooled:
