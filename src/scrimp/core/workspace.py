@@ -7,9 +7,11 @@ in it after a kill. Whatever is written is written beside and renamed: a reader 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -23,7 +25,7 @@ from pydantic import BaseModel
 
 from scrimp.core.errors import WorkspaceError
 
-__all__ = ["FORMAT", "Step", "Workspace", "atomic_folder", "atomic_write", "fingerprint", "folder_bytes"]
+__all__ = ["FORMAT", "Step", "Workspace", "atomic_folder", "atomic_write", "fingerprint", "folder_bytes", "scratch"]
 
 FORMAT = 1
 _MARK = "step.json"
@@ -94,22 +96,89 @@ def atomic_write(path: Path, content: str | bytes) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Fill the yielded folder; when the block ends without an error it takes the place of ``path``."""
     path = Path(path)
+    with scratch(path) as beside:
+        try:
+            yield beside
+            _replace_folder(beside, path)
+        except Exception as error:
+            if not _of_the_disk(error):
+                raise
+            raise WorkspaceError("cannot be written", where=str(path),
+                                 why=getattr(error, "strerror", None) or str(error),
+                                 fix="free some disk or choose another folder") from None
+
+
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` for as long as the block lasts.
+
+    It is locked while its process lives. What a kill has left of others for the same ``path`` is swept first.
+
+    Raises:
+        WorkspaceError: it cannot be made.
+    """
+    path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        beside.chmod(0o755)
+        _sweep(path)
+        beside, handle = _made_beside(path)
     except OSError as error:
         raise WorkspaceError("cannot be written", where=str(path), why=error.strerror or str(error)) from None
     try:
         yield beside
-        _replace_folder(beside, path)
-    except Exception as error:
-        if not _of_the_disk(error):
-            raise
-        raise WorkspaceError("cannot be written", where=str(path), why=getattr(error, "strerror", None) or str(error),
-                             fix="free some disk or choose another folder") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _made_beside(path: Path) -> tuple[Path, int | None]:
+    """A new folder and its lock; none where the file system has no locks."""
+    while True:
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.scrimp-", dir=path.parent))
+        beside.chmod(0o755)
+        try:
+            return beside, _locked(beside)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another process took it for what a kill has left, in the moment before it was locked
+
+
+def _locked(folder: Path) -> int | None:
+    """What holds a folder until it is closed or its process ends; None where the file system has no locks.
+
+    Raises:
+        BlockingIOError: another holds it.
+        FileNotFoundError: it is gone.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()
+    except (BlockingIOError, FileNotFoundError):
+        os.close(handle)
+        raise
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _sweep(path: Path) -> None:
+    """Delete what killed processes left beside ``path``; what stepped aside for another that never came is put back."""
+    ours = re.compile(re.escape(f".{path.name}.scrimp-") + r"(?:\w{8}|(old)-\d+)")
+    for left in path.parent.iterdir():
+        if (found := ours.fullmatch(left.name)) is None:
+            continue
+        with contextlib.suppress(OSError):
+            if (handle := _locked(left)) is None:
+                continue
+            try:
+                if found[1] and not path.exists():
+                    left.rename(path)
+                else:
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 def _of_the_disk(error: Exception) -> bool:
@@ -119,17 +188,36 @@ def _of_the_disk(error: Exception) -> bool:
 
 def _replace_folder(new: Path, path: Path) -> None:
     """Rename ``new`` to ``path``; an old ``path`` steps aside first and is put back should the rename fail."""
-    if not path.exists():
-        new.rename(path)
-        return
-    aside = path.with_name(f".{path.name}.old-{os.getpid()}")
-    path.rename(aside)
+    aside = path.with_name(f".{path.name}.scrimp-old-{os.getpid()}")
+    with _held(path):
+        if path.exists():
+            path.rename(aside)
+        try:
+            new.rename(path)
+        except OSError:
+            if aside.exists():
+                aside.rename(path)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold what stands at ``path``, if anything does, once nobody else is replacing it."""
+    handle = None
+    while path.exists():
+        try:
+            handle = _locked(path)
+            break
+        except BlockingIOError:
+            time.sleep(0.01)
+        except FileNotFoundError:
+            break
     try:
-        new.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -208,6 +208,15 @@ def test_a_changed_weight(tuned, tmp_path):
         check_export(tuned, tmp_path, PROBES)
 
 
+def test_damage_that_would_pass_for_rounding(louder_folder, tmp_path):
+    tuned = adapted(load(resolve(louder_folder), dtype="bfloat16"))
+    save_merged(merge(tuned), tmp_path)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    edit_tensors(tmp_path / "model.safetensors", lambda weights: weights | {name: weights[name] * 1.02})
+    with pytest.raises(GuardError, match=r"a logit differs by 0\.[0-4].*, 0\.001 is tolerated"):
+        check_export(tuned, tmp_path, PROBES)
+
+
 def _swap(weights, part):
     first, second = (f"base_model.model.model.layers.{n}.self_attn.q_proj.{part}.weight" for n in (0, 1))
     return weights | {first: weights[second], second: weights[first]}

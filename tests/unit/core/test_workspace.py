@@ -8,7 +8,7 @@ import pytest
 
 from scrimp.core import workspace
 from scrimp.core.errors import WorkspaceError
-from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, fingerprint, folder_bytes
+from scrimp.core.workspace import Workspace, atomic_folder, atomic_write, fingerprint, folder_bytes, scratch
 
 
 def test_a_step_is_made_once(tmp_path):
@@ -162,3 +162,80 @@ def test_a_disk_that_is_full_for_safetensors_is_told(tmp_path: Path) -> None:
     with pytest.raises(SafetensorError), atomic_folder(tmp_path / "model"):
         raise SafetensorError("Error while deserializing header: invalid JSON")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_being_made_from_other_inputs_is_not_gone_on_from(tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workspace, "_address", staticmethod(lambda kind, inputs: f"{kind}-0"))
+    space, made = Workspace(tmp_path), []
+    with pytest.raises(ZeroDivisionError):
+        space.step("kind", {"a": 1}, lambda folder: 1 / 0)
+    with pytest.raises(WorkspaceError, match="begun from other inputs") as caught:
+        space.step("kind", {"a": 2}, made.append)
+    assert not made and caught.value.where == str(tmp_path / "kind-0.partial")
+    done = space.step("kind", {"a": 1}, made.append)
+    assert len(made) == 1 and [path.name for path in done.iterdir()] == ["step.json"]
+
+
+def _killed_in(target: str, moment: str) -> None:
+    if moment == "replacing":
+        workspace.shutil.rmtree = lambda *given, **named: os._exit(9)
+    with atomic_folder(Path(target)) as folder:
+        (folder / "half").write_text("1")
+        if moment == "filling":
+            os._exit(9)
+
+
+@pytest.mark.parametrize("moment", ["filling", "replacing"])
+def test_what_a_kill_left_is_swept_by_the_next_that_writes_there(tmp_path: Path, moment: str) -> None:
+    target = tmp_path / "model"
+    with atomic_folder(target) as folder:
+        (folder / "whole").write_text("0")
+    killed = multiprocessing.get_context("spawn").Process(target=_killed_in, args=(str(target), moment))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == 9 and len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".model.settings").mkdir()  # of somebody else
+    with scratch(target) as beside:
+        assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.settings", beside.name}
+    assert [path.name for path in target.iterdir()] == (["whole"] if moment == "filling" else ["half"])
+
+
+def test_what_another_process_is_writing_is_not_swept(tmp_path: Path) -> None:
+    with scratch(tmp_path / "model") as first, scratch(tmp_path / "model") as second:
+        assert first.is_dir() and second.is_dir() and first != second
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_stepped_aside_for_another_that_never_came_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / ".model.scrimp-old-123").mkdir()
+    (tmp_path / ".model.scrimp-old-123" / "old").write_text("0")
+    with scratch(tmp_path / "model"):
+        assert (tmp_path / "model" / "old").read_text() == "0"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_where_there_are_no_locks_nothing_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(workspace.fcntl, "flock", none)
+    (tmp_path / ".model.scrimp-abcdefgh").mkdir()
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "a").write_text("1")
+    assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.scrimp-abcdefgh"}
+
+
+def test_a_folder_that_was_swept_before_it_was_locked_is_made_again(tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, gone = workspace._locked, []
+
+    def swept_first(folder: Path) -> int | None:
+        if not gone:
+            gone.append(folder)
+            folder.rmdir()
+        return lock(folder)
+
+    monkeypatch.setattr(workspace, "_locked", swept_first)
+    with scratch(tmp_path / "model") as beside:
+        assert beside.is_dir() and beside != gone[0]

@@ -186,6 +186,16 @@ def test_other_paths_and_methods_have_errors_of_the_same_shape(url):
     assert delete(f"{url}/v1/models").status_code == 405
 
 
+@pytest.mark.parametrize("target", ["hf://x/y", "http://elsewhere/y", "//x/y", "*"])
+def test_a_target_of_another_form_is_refused_as_any_path_that_is_not_there(url, target):
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = raw.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404")
+    assert json.loads(body)["error"]["message"]
+
+
 def test_the_openai_client_understands_errors(client):
     with pytest.raises(openai.NotFoundError, match="no model"):
         client.chat.completions.create(model="none", messages=HELLO)

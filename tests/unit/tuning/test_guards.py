@@ -10,9 +10,11 @@ from scrimp.core.errors import GuardError
 from scrimp.core.ledger import Ledger
 from scrimp.core.registry import build
 from scrimp.examples.templates import Encoded
+from scrimp.tuning import trainer
 from scrimp.tuning.adapters import trainable, trainable_state
-from scrimp.tuning.guards import DeadGradient, Unmoved, check_accumulation, fault
+from scrimp.tuning.guards import DeadGradient, Unmoved, check_accumulation, check_apart, check_seed, fault
 from scrimp.tuning.objectives import SFT, Loss
+from scrimp.tuning.sampling import Shuffled
 from scrimp.tuning.stream import Stream
 
 
@@ -196,6 +198,59 @@ def test_padding_that_an_encoder_attends_to(pooled, data, fit, monkeypatch):
     monkeypatch.setattr(batching, "collate", attended)
     with pytest.raises(GuardError, match="together and of"):
         fit(pooled, data, objective="classify")
+
+
+def test_padding_that_hides_in_rounding(encoder_folder, data, fit, tmp_path, monkeypatch):
+    """In bfloat16 a loss together and alone may differ by rounding; beside other tokens it may not differ at all."""
+    from transformers import AutoModel
+
+    from scrimp.checkpoints.heads import PooledClassifier
+    from scrimp.examples import batching
+
+    pooled = PooledClassifier(AutoModel.from_pretrained(encoder_folder, dtype=torch.bfloat16), ("no", "yes"))
+    fit(build("adapter", "lora").attach(pooled), data, objective="classify")
+    whole = batching.collate
+    monkeypatch.setattr(batching, "collate", lambda *given, **named: replace(
+        made := whole(*given, **named), attention_mask=made.attention_mask * 0 + 1))
+    monkeypatch.setattr(trainer, "check_loss", lambda *given, **named: None)
+    pooled = PooledClassifier(AutoModel.from_pretrained(encoder_folder, dtype=torch.bfloat16), ("no", "yes"))
+    with pytest.raises(GuardError, match="beside other tokens"):
+        fit(build("adapter", "lora").attach(pooled), data, objective="classify", folder=tmp_path / "second")
+
+
+def test_rows_that_see_the_rows_beside_them(lora, data, fit, monkeypatch):
+    from scrimp.tuning.objectives import tokens
+
+    whole = tokens.states_at
+    monkeypatch.setattr(tokens, "states_at", lambda *given: (found := whole(*given)) + 0.5 * found.mean(dim=0))
+    monkeypatch.setattr(trainer, "check_loss", lambda *given, **named: None)
+    with pytest.raises(GuardError, match="beside other tokens"):
+        fit(lora(), data)
+
+
+def test_a_loss_may_change_by_rounding_alone():
+    check_apart(2.0, 2.0 + 1e-5, tolerance=1e-5)
+    for other in (2.0 + 1e-4, math.nan):
+        with pytest.raises(GuardError, match="beside other tokens"):
+            check_apart(2.0, other, tolerance=1e-5)
+
+
+def test_a_seed_that_decides_nothing(lora, data, fit, monkeypatch):
+    check_seed(Shuffled(12, batch_size=5, seed=1), Shuffled(12, batch_size=5, seed=2))
+    check_seed(Shuffled(3, batch_size=1, seed=1), Shuffled(3, batch_size=1, seed=1))  # too few to tell
+    first = Shuffled.__init__
+    monkeypatch.setattr(Shuffled, "__init__", lambda self, count, *, batch_size, seed: first(
+        self, count, batch_size=batch_size, seed=0))
+    with pytest.raises(GuardError, match="in the same order"):
+        fit(lora(), data)
+
+
+def test_best_weights_that_are_not_put_back(lora, data, fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "put_back", lambda *given: None)
+    fit(lora(), data, validate=iter([3.0, 2.0, 1.0]).__next__, validate_every=3)  # the last are the best
+    with pytest.raises(GuardError, match="not those of the best step") as caught:
+        fit(lora(), data, validate=iter([3.0, 1.0, 2.0]).__next__, validate_every=3, folder=tmp_path / "second")
+    assert "lora_A" in caught.value.where
 
 
 def test_an_optimizer_that_skips_its_steps(causal, data, fit, monkeypatch):

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ from scrimp.checkpoints.streaming import FolderWeights, write_weights
 from scrimp.checkpoints.validation import CONFIG, quiet, refusing
 from scrimp.core.errors import ModelError
 from scrimp.core.progress import track
-from scrimp.core.workspace import atomic_folder, atomic_write
+from scrimp.core.workspace import atomic_folder, atomic_write, scratch
 from scrimp.surgery.merging.base import Merge
 
 __all__ = ["merge_folders"]
@@ -66,9 +65,9 @@ def merge_folders(method: Merge, models: Sequence[str], out: Path, *, base: str 
         GuardError: what was written computes something else than what was merged.
     """
     out = Path(out)
-    with atomic_folder(out) as folder, TemporaryDirectory(prefix=".merging-", dir=out.absolute().parent) as scratch:
+    with atomic_folder(out) as folder, scratch(out) as adapted:
         root = _part(base) if base else None
-        parts = [_opened(name, root, Path(scratch) / str(place)) for place, name in enumerate(models)]
+        parts = [_opened(name, root, adapted / str(place)) for place, name in enumerate(models)]
         everyone = [*parts, *([root] if root else [])]
         _check_settings(everyone)
         _check_vocabularies(everyone)
@@ -84,7 +83,7 @@ def _part(name: str) -> _Part:
     return _Part(name, checkpoint, FolderWeights(checkpoint.path))
 
 
-def _opened(name: str, base: _Part | None, scratch: Path) -> _Part:
+def _opened(name: str, base: _Part | None, target: Path) -> _Part:
     """A model as it is, the model of a run, or an adapter put on its base in float32."""
     folder = Path(name).expanduser()
     if not (folder / CONFIG).exists() and (folder / "model").is_dir():
@@ -95,8 +94,8 @@ def _opened(name: str, base: _Part | None, scratch: Path) -> _Part:
         raise ModelError("is an adapter, and the base that it belongs on is not named", where=name,
                          fix="name the model that it was trained on as base")
     adapted = load_adapter(load(base.checkpoint, dtype="float32"), folder)
-    save_merged(merge(adapted), scratch)
-    return _Part(name, resolve(scratch), FolderWeights(scratch), is_adapter=True)
+    save_merged(merge(adapted), target)
+    return _Part(name, resolve(target), FolderWeights(target), is_adapter=True)
 
 
 def _merged(method: Merge, parts: Sequence[_Part], base: _Part | None,
