@@ -12,7 +12,7 @@ PARTS = ("inputs", "guided", "kills", "surroundings", "faults")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {','.join(PARTS)}")
-    parser.add_argument("--n", type=int, default=10_000, help="corrupted inputs, three quarters guided by coverage")
+    parser.add_argument("--n", type=int, default=10_000, help="corrupted inputs, two thirds guided by coverage")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--place", type=Path, default=Path("build/torture"), help="materials and what was tried so far")
@@ -28,7 +28,7 @@ def main() -> None:
     good = make(place / "good")
     parts = asked.only.split(",")
     if "inputs" in parts:
-        inputs.run(good, place, Kept(place / "inputs.jsonl"), total=asked.n // 4, seed=asked.seed, only=asked.surface)
+        inputs.run(good, place, Kept(place / "inputs.jsonl"), total=asked.n // 3, seed=asked.seed, only=asked.surface)
     if "guided" in parts:
         guided.run(good, place, Kept(place / "guided.jsonl"), runs=max(asked.n // 16, 50), seed=asked.seed,
                    only=asked.surface)
