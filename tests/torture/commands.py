@@ -51,7 +51,7 @@ def _recipe(good: Path, at: Path) -> Path:
         at.mkdir(parents=True, exist_ok=True)
         rows = f"train: {good / 'rows/train.jsonl'}, test: {good / 'rows/test.jsonl'}"
         path.write_text(RECIPE.format(model=good / "causal").replace("train: train.jsonl", rows)
-                        .replace("steps: 2,", "steps: 30,"))
+                        .replace("steps: 2,", "steps: 30,") + f"encoder: {good / 'encoder'}\n")
     return path
 
 

@@ -32,7 +32,8 @@ def claim(request: Any, inputs: str) -> None:
     try:
         found = Outcome.load(record)
     except DataError as error:
-        raise WorkspaceError("holds a run whose record cannot be read", where=str(request.out), why=error.why or error.what,
+        raise WorkspaceError("holds a run whose record cannot be read", where=str(request.out),
+                             why=error.why or error.what,
                              fix="give another folder as out, or force to replace what is there") from None
     if found.inputs != inputs:
         asked = ", ".join(f"{name} {value}" for name, value in found.asked.items() if isinstance(value, str | int))
