@@ -85,6 +85,11 @@ def page(results: dict[str, Any]) -> str:
         "memory (a limit on addresses). The command finishes, or says what is wrong and finishes when that is "
         "mended.",
         _table(results["surroundings"]["groups"], "what"), _failures(results["surroundings"]["failures"]),
+        "Two libraries do not survive a refused allocation: OpenBLAS ends the process when it gets no buffer (41 MiB "
+        "where this ran), and oneDNN, by which torch multiplies, may write to the null pointer that it got, which is "
+        "a segmentation fault. So scrimp refuses to load a model, or to survey rows, where a limit on addresses leaves "
+        "less than 192 MiB. With a limit that is just above that, and reached in the middle of a product, the fault is "
+        "still possible; no code of ours can catch it.",
         "## Silent faults", f"{len(results['faults'])} faults were planted, one at a time, by putting a wrong "
         f"function in the "
         f"place of one of scrimp's, or a changed file in the place of a right one: {_counted(spoken)}. *Caught* "
