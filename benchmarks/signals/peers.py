@@ -132,7 +132,7 @@ def one(engine: str, tokens: int, count: int, asked: int) -> dict[str, Any]:
     for name, value in model.named_parameters():
         value.requires_grad_("lora_" in name)
     model.eval()
-    rows = posts(tokenizer, tokens, count + asked)
+    rows = posts(tokenizer, tokens, count + asked, "text")
     rest = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident size is counted from here
     influence(model, rows[:2], rows[-2:])

@@ -48,7 +48,7 @@ _ELSEWHERE = {"Budget": "scrimp.core.budget", "Outcome": "scrimp.evaluation.outc
 __all__ = [
     "Budget", "Outcome", "ScrimpError", "clean", "compare", "decontaminate", "deduplicate", "evaluate", "evidence",
     "export", "fit", "inspect", "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select",
-    "serve", "tune",
+    "serve", "tune", "ui",
 ]
 
 

@@ -49,7 +49,9 @@ from scrimp.verbs import (
     ServedUntil,
     Sifted,
     Tune,
+    Ui,
     Verb,
+    Watched,
 )
 
 __all__ = ["show"]
@@ -221,6 +223,10 @@ def _served(request: Serve, found: ServedUntil) -> None:
     print(f"stopped serving {', '.join(found.models)} at {found.url}")
 
 
+def _watched(request: Ui, found: Watched) -> None:
+    print(f"stopped watching {request.workspace} at {found.url}")
+
+
 def _merged(request: Merge, folder: Any) -> None:
     print(f"{request.method} of {len(request.models)} models in {folder}")
 
@@ -318,5 +324,5 @@ _SHOWN: dict[type[Verb], Callable[..., None]] = {
     Fit: _fitted, Tune: _fitted, Run: _ran, Predict: _predicted, Evaluate: _evaluated, Inspect: _inspected,
     Export: _exported, Merge: _merged, Sample: _sampled, Methods: _listed, Schema: _schema, Select: _selected,
     Mix: _mixed, Plan: _planned, Deduplicate: _sifted, Decontaminate: _sifted, Evidence: _tried, Clean: _cleaned,
-    Compare: _compared, Serve: _served,
+    Compare: _compared, Serve: _served, Ui: _watched,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from scrimp.core.errors import WorkspaceError
 
-__all__ = ["Ledger", "environment"]
+__all__ = ["Ledger", "attempted_s", "environment"]
 
 
 class Ledger:
@@ -61,6 +62,19 @@ class Ledger:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
+
+
+def attempted_s(events: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds that attempts at a run took, each from its line until the last before the next attempt's."""
+    total, started, last = 0.0, None, 0.0
+    for event in events:
+        at = event.get("at")
+        if not isinstance(at, int | float):
+            continue  # no line of ours
+        if event["event"] == "attempt":
+            total, started = total + (0.0 if started is None else last - started), at
+        last = at
+    return total + (0.0 if started is None else last - started)
 
 
 @lru_cache(maxsize=1)

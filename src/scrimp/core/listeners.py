@@ -1,13 +1,17 @@
-"""Who listens while something is trained: a training tells its numbers, and does not know whether they are heard."""
+"""Who listens while something is trained: a training tells its numbers, and does not know who hears them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-__all__ = ["Listener", "listening", "tell", "within"]
+from scrimp.core.errors import WorkspaceError
+from scrimp.core.ledger import Ledger
+
+__all__ = ["Listener", "Written", "listening", "tell", "within"]
 
 
 class Listener(Protocol):
@@ -16,13 +20,13 @@ class Listener(Protocol):
     def __call__(self, training: str, step: int, numbers: Mapping[str, float]) -> None: ...
 
 
-_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+_LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 _TRAINING: ContextVar[str | None] = ContextVar("training", default=None)
 
 
 def listening(listener: Listener) -> AbstractContextManager[None]:
-    """Within the block ``listener`` hears what named trainings tell."""
-    return _being(_LISTENER, listener)
+    """Within the block ``listener`` hears what named trainings tell, as do those that listen around it."""
+    return _being(_LISTENERS, (*_LISTENERS.get(), listener))
 
 
 def within(training: str) -> AbstractContextManager[None]:
@@ -41,6 +45,23 @@ def _being(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 
 def tell(step: int, **numbers: float) -> None:
     """Tell the numbers of a step; costs nothing where nobody listens."""
-    listener, training = _LISTENER.get(), _TRAINING.get()
-    if listener is not None and training is not None:
-        listener(training, step, numbers)
+    training = _TRAINING.get()
+    if training is not None:
+        for listener in _LISTENERS.get():
+            listener(training, step, numbers)
+
+
+class Written:
+    """A listener that writes a line a second into a ledger, for whoever follows a run while it lasts."""
+
+    def __init__(self, ledger: Ledger, *, every_s: float = 1.0) -> None:
+        self._ledger, self._every_s, self._next = ledger, every_s, 0.0
+
+    def __call__(self, training: str, step: int, numbers: Mapping[str, float]) -> None:
+        """Write a validation in any case, and of other steps the first after each second."""
+        now = time.monotonic()
+        if "validation" not in numbers and now < self._next:
+            return
+        self._next = now + self._every_s
+        with suppress(WorkspaceError):  # what the run needs is written by itself, and is missed if it cannot be
+            self._ledger.write("step", training=training, step=step, **numbers)

@@ -361,6 +361,18 @@ class Workspace:
         finally:
             lock.release()
 
+    def busy(self, name: str) -> bool:
+        """Whether a process is making the step of that name now."""
+        lock = FileLock(self.root / f".{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False  # nobody makes anything in a folder that cannot be written
+        lock.release()
+        return False
+
     def steps(self) -> list[Step]:
         """All steps, most recently used first."""
         found = []

@@ -12,8 +12,10 @@ from scrimp.core.options import Options
 from scrimp.core.workspace import atomic_write
 from scrimp.tuning.curve import CurvePoint
 
-__all__ = ["CurvePoint", "DataSummary", "Forecast", "Gain", "InspectedRow", "Outcome", "Outlook", "Retention", "Rung",
-           "Sample", "Score"]
+__all__ = ["WHOLE", "CurvePoint", "DataSummary", "Forecast", "Gain", "InspectedRow", "Outcome", "Outlook", "Retention",
+           "Rung", "Sample", "Score"]
+
+WHOLE = "the whole run"  #: its name among those of its ways, where a forecast is told of each
 
 
 class Score(Options):

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from scrimp.core.errors import GuardError
 from scrimp.core.ledger import environment
 from scrimp.core.workspace import atomic_folder, atomic_write
-from scrimp.evaluation.outcome import DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample, Score
+from scrimp.evaluation.outcome import WHOLE, DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample, Score
 from scrimp.examples.records import Examples, Layout, input_text, normal
-from scrimp.planning.timing import WHOLE
 
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
     from scrimp.planning.rungs import Base
     from scrimp.serving.predictors import Prediction
 
-__all__ = ["Climbed", "check_apart", "outcome", "parity_rows"]
+__all__ = ["Climbed", "asked_for", "check_apart", "outcome", "parity_rows"]
 
 _PARITY_ROWS = 8
 _SAMPLES = 12
@@ -51,7 +50,8 @@ def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *, 
     _hand_over(run, winner, base)
     before = next((one for one in climbed if one.record.kind == "untouched"), None)
     return Outcome(
-        asked=_asked(run), data=_summary(run, winner), rungs=tuple(one.record for one in climbed),
+        asked={**asked_for(run.request), "metric": run.metric}, data=_summary(run, winner),
+        rungs=tuple(one.record for one in climbed),
         winner=winner.record.name, why=why, expected=_expected(run, climbed, winner),
         gains=_gains(run, winner, climbed), outlook=outlook,
         budget=run.request.budget.model_dump(exclude_none=True), bill=run.meter.bill(), parts=run.parts,
@@ -135,12 +135,12 @@ def _card(run: Run, record: Rung, base: Base | None, folder: Path) -> str:
     })
 
 
-def _asked(run: Run) -> dict[str, Any]:
-    request = run.request
+def asked_for(request: Any) -> dict[str, Any]:
+    """What a person asked of `fit` or `tune`, in their words; rows that were given in Python have none."""
     named = {key: value if isinstance(value, str) else None
              for key, value in (("data", request.data), ("test", request.test))}
     return {**named, "model": request.model, "budget": request.budget.model_dump(exclude_none=True),
-            "seed": request.seed, "instruction": request.instruction, "metric": run.metric}
+            "seed": request.seed, "instruction": request.instruction}
 
 
 def _summary(run: Run, winner: Climbed) -> DataSummary:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from scrimp.core.budget import Bill, Meter
 from scrimp.core.errors import BudgetError, OptionError, nearest
 from scrimp.core.interrupts import graceful, stop_if_requested
-from scrimp.core.ledger import Ledger, environment
+from scrimp.core.ledger import Ledger, attempted_s, environment
+from scrimp.core.listeners import Written, listening
 from scrimp.core.progress import say
 from scrimp.core.registry import build, lookup
 from scrimp.core.workspace import Workspace, atomic_write, fingerprint, folder_bytes
@@ -26,7 +27,7 @@ from scrimp.evaluation.outcome import Outcome, Outlook, Retention, Rung, Score
 from scrimp.examples.records import Layout
 from scrimp.planning import blending
 from scrimp.planning.delivery import claim, deliver
-from scrimp.planning.findings import Climbed, outcome, parity_rows
+from scrimp.planning.findings import Climbed, asked_for, outcome, parity_rows
 from scrimp.planning.material import Material, gather
 from scrimp.planning.outlook import outlook
 from scrimp.planning.protocol import Protocol, everything, held_out
@@ -90,7 +91,7 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome], *, column: str |
     def make(folder: Path) -> None:
         run = Run(request, material, base, folder, meter)
         run.parts["reading"] = reading.bill()
-        with graceful():
+        with graceful(), listening(Written(run.ledger)):
             found = do(run)
         found.model_copy(update={"inputs": made_from}).save(folder / "scores.json")
         run.ledger.write("finished", winner=found.winner, **found.bill.model_dump())
@@ -121,7 +122,7 @@ class Run:
         self.request, self.material, self.folder, self.meter = request, material, folder, meter
         self.ledger = Ledger(folder / "ledger.jsonl")
         meter.before = _spent_before(self.ledger)
-        self.ledger.write("attempt", environment=environment(), budget=request.budget.model_dump())
+        self.ledger.write("attempt", environment=environment(), asked=asked_for(request))
         self.space = Workspace(folder / "parts")
         self.warnings = list(material.warnings)
         self.parts: dict[str, Bill] = {}
@@ -230,6 +231,7 @@ class Run:
         inputs = {"way": way.name, "chosen": way.chosen, "parts": protocol.parts, "test": self._test_fingerprint()}
         stop_if_requested()
         say(f"{way.title} ...")
+        self.ledger.write("trying", name=way.name, title=way.title)
         folder = self.space.step(way.name, inputs, lambda partial: self._try(way, protocol, partial))
         record = Rung.parse(json.loads((folder / "rung.json").read_text()), where=str(folder))
         said = json.loads((folder / "predictions.json").read_text())
@@ -420,16 +422,10 @@ def _billed(shipped: Path) -> Bill:
 
 def _spent_before(ledger: Ledger) -> Bill:
     """What earlier attempts at this run spent: until the last line that each wrote."""
-    total, started, last, bill = 0.0, None, None, Bill()
-    for event in ledger.read():
-        if event["event"] == "attempt":
-            total += (last - started) if started is not None and last is not None else 0.0
-            started = event["at"]
-        if event["event"] == "rung":
-            bill += Bill(**{name: event[name] for name in ("cpu_s", "tokens_forward", "tokens_backward", "flops")})
-        last = event["at"]
-    total += (last - started) if started is not None and last is not None else 0.0
-    return bill.model_copy(update={"wall_s": total})
+    events = ledger.read()
+    rungs = [{name: event[name] for name in ("cpu_s", "tokens_forward", "tokens_backward", "flops")}
+             for event in events if event["event"] == "rung"]
+    return sum((Bill(**rung) for rung in rungs), Bill()).model_copy(update={"wall_s": attempted_s(events)})
 
 
 def _metric(named: str | None, layout: Layout) -> str:

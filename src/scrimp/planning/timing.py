@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from scrimp.core.budget import Bill, Budget, Meter
 from scrimp.core.errors import BudgetError
 from scrimp.core.workspace import atomic_write
-from scrimp.evaluation.outcome import Forecast
+from scrimp.evaluation.outcome import WHOLE, Forecast
 from scrimp.evaluation.retention import questions
 from scrimp.examples.records import Examples, Layout, input_text
 from scrimp.planning.costs import Probe, leaner
@@ -30,9 +30,8 @@ from scrimp.planning.rungs import Base, Rung, TunedRung, asked
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
 
-__all__ = ["WHOLE", "Pace", "Timing", "kept", "shuffled"]
+__all__ = ["Pace", "Timing", "kept", "shuffled"]
 
-WHOLE = "the whole run"
 
 _CLOSING_S, _CHECKED_ROWS = 10.0, 8  # the report; rows on which what was saved is compared
 _LOADING_S, _LOADING_SHARE_OF_TIME = 1.5, 0.05  # of a member of a blend; of all, as much is kept at most

@@ -19,15 +19,17 @@ from scrimp.verbs.run import Run
 from scrimp.verbs.select import Select, Selected
 from scrimp.verbs.serve import Serve, ServedUntil
 from scrimp.verbs.sift import Decontaminate, Deduplicate, Sifted
+from scrimp.verbs.ui import Ui, Watched
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
     "VERBS", "Clean", "Cleaning", "Compare", "Decontaminate", "Deduplicate", "Evaluate", "Evidence", "Export", "Fit",
     "Inspect", "Inspection", "Learn", "Merge", "MethodPage", "Methods", "Mix", "Mixed", "Plan", "Planned", "Predict",
-    "Run", "Sample", "Schema", "Select", "Selected", "Serve", "ServedUntil", "Sifted", "Tune", "Verb", "Workspaced",
+    "Run", "Sample", "Schema", "Select", "Selected", "Serve", "ServedUntil", "Sifted", "Tune", "Ui", "Verb", "Watched",
+    "Workspaced",
 ]
 
 #: Every verb by its name.
 VERBS: dict[str, type[Verb]] = {verb.named(): verb for verb in (
     Fit, Predict, Evaluate, Tune, Select, Mix, Deduplicate, Decontaminate, Merge, Inspect, Plan, Run, Compare, Export,
-    Serve, Sample, Methods, Evidence, Schema, Clean)}
+    Serve, Ui, Sample, Methods, Evidence, Schema, Clean)}

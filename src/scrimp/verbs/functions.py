@@ -22,11 +22,12 @@ from scrimp.verbs.run import Run
 from scrimp.verbs.select import Select
 from scrimp.verbs.serve import Serve
 from scrimp.verbs.sift import Decontaminate, Deduplicate
+from scrimp.verbs.ui import Ui
 from scrimp.verbs.use import Evaluate, Predict
 
 __all__ = [
     "clean", "compare", "decontaminate", "deduplicate", "evaluate", "evidence", "export", "fit", "function", "inspect",
-    "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "serve", "tune",
+    "merge", "methods", "mix", "plan", "predict", "run", "sample", "schema", "select", "serve", "tune", "ui",
 ]
 
 
@@ -58,4 +59,4 @@ fit, inspect, merge, methods = function(Fit), function(Inspect), function(Merge)
 predict, run, sample = function(Predict), function(Run), function(Sample)
 schema, select, serve, tune = function(Schema), function(Select), function(Serve), function(Tune)
 deduplicate, decontaminate, mix, plan = function(Deduplicate), function(Decontaminate), function(Mix), function(Plan)
-compare = function(Compare)
+compare, ui = function(Compare), function(Ui)

@@ -11,11 +11,12 @@ import pytest
 
 from scrimp.core.budget import Budget, Meter
 from scrimp.core.errors import BudgetError
+from scrimp.evaluation.outcome import WHOLE
 from scrimp.examples.records import Layout
 from scrimp.planning import timing
 from scrimp.planning.costs import Probe
 from scrimp.planning.protocol import Protocol
-from scrimp.planning.timing import WHOLE, Timing
+from scrimp.planning.timing import Timing
 
 
 class Documents(tuple[int, ...]):

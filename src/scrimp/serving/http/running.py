@@ -66,16 +66,19 @@ def listening(host: str, port: int) -> tuple[socket.socket, Address]:
     return made, Address(host, made.getsockname()[1])
 
 
-def serve(app: App, made: socket.socket, *, requests: int, drain_s: float, ready: Callable[[], None]) -> None:
+def serve(app: App, made: socket.socket, *, requests: int, drain_s: float, ready: Callable[[], None],
+          sockets: bool = False) -> None:
     """Answer until SIGTERM or SIGINT; then take nothing new, and finish what was begun within ``drain_s`` seconds.
 
     Args:
         requests: for which there is room; so many connections and some more are taken.
         ready: called once it answers.
+        sockets: whether web sockets are taken.
     """
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="on",
                             timeout_keep_alive=15, timeout_graceful_shutdown=max(1, round(drain_s)),
-                            limit_concurrency=requests + _MORE_CONNECTIONS, ws="none", proxy_headers=False)
+                            limit_concurrency=requests + _MORE_CONNECTIONS,
+                            ws="auto" if sockets else "none", proxy_headers=False)
     with _quiet_ends():
         _Told(config, ready).run(sockets=[made])
 
