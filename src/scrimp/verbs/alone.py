@@ -120,7 +120,7 @@ def _measured(learn: Learn, before: Bill) -> dict[str, Any]:
     from scrimp.planning.timing import shuffled
     from scrimp.serving.predictors import load_predictor
 
-    outcome, meter = learn.do(), Meter()
+    outcome, meter = learn.done(), Meter()
     best, test = outcome.best, gather(learn).test
     if test is None:
         raise errors.DataError("there are no rows to measure on", fix="name data.test in the recipes")
