@@ -52,7 +52,7 @@ class Ledger:
         for line in text.split("\n"):  # JSON leaves other line breaks, such as U+2028, as they are
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(entry, dict) and event in (None, entry.get("event")):
                 events.append(entry)

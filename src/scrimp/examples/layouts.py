@@ -216,7 +216,7 @@ def _label(fields: _Fields) -> str:
         raise Unusable(f"{told} is missing")
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float) and math.isfinite(value) and int(value) == value and abs(value) < 1 << 63:
+    if isinstance(value, int | float) and abs(value) < 1 << 63 and int(value) == value:
         return str(int(value))
     if not isinstance(value, str):
         raise Unusable(f"{told} is {_kind(value)}; a label is text, a whole number, true or false")

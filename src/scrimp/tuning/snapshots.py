@@ -87,7 +87,7 @@ class Snapshots:
 
     def _read(self, path: Path) -> Snapshot:
         body = json.loads((path / _FACTS).read_text(encoding="utf-8"))
-        if body.pop("check") != fingerprint(body):
+        if not isinstance(body, dict) or body.pop("check") != fingerprint(body):
             raise ValueError(f"{_FACTS} does not match its hash")
         if body["identity"] != self.identity:
             raise WorkspaceError("this folder holds the training of other data, options or weights", where=str(path),

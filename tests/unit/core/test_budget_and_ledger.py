@@ -59,6 +59,15 @@ def test_bills_add_up():
     assert (both.wall_s, both.tokens_forward, both.peak_memory) == (3, 5, 10)
 
 
+def test_a_ledger_survives_a_line_that_is_too_deep(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.write("one")
+    with ledger.path.open("a") as file:
+        file.write("[" * 100_000 + "\n")
+    ledger.write("two")
+    assert [entry["event"] for entry in ledger.read()] == ["one", "two"]
+
+
 def test_a_ledger_survives_a_line_cut_short(tmp_path):
     ledger = Ledger(tmp_path / "runs" / "ledger.jsonl")
     assert ledger.read() == []
