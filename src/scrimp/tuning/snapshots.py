@@ -79,7 +79,7 @@ class Snapshots:
             path = self.folder / f"{number:06d}"
             try:
                 return self._read(path)
-            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
                 self.damaged.append(path.name)
                 warn(f"{path} is damaged ({error}); it is passed over")
                 shutil.rmtree(path, ignore_errors=True)

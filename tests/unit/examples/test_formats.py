@@ -295,6 +295,7 @@ def test_labels_become_text_in_natural_order() -> None:
     ('{"text": "a", "label": 1e999}', "1e999 is too large a number"),
     ('{"text": "a", "label": ' + "9" * 5000 + "}", "a number of 5000 digits"),
     ('{"text": "a", "label": 10000000000000000000000}', "'label' is a number"),
+    ('{"text": "a", "label": 1' + 400 * "0" + "}", "'label' is a number"),
     ('{"text": "a", "label": 0.5}', "'label' is a number"),
     ('{"text": "a", "label": ["x"]}', "'label' is a list"),
     ('{"text": "a", "label": null}', "'label' is missing"),

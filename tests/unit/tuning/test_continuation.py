@@ -79,6 +79,15 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, file, 
     assert snapshots.damaged == ["000002"]
 
 
+@pytest.mark.parametrize("facts", ["1.5", "[]", "{}", "[" * 100_000])
+def test_facts_that_are_none_are_damaged_too(tmp_path, facts):
+    snapshots = Snapshots(tmp_path, "me")
+    snapshots.save(Snapshot({"x": torch.tensor([1.0])}, {"value": 1.0}))
+    (tmp_path / "000001" / "facts.json").write_text(facts)
+    assert snapshots.latest() is None
+    assert snapshots.damaged == ["000001"]
+
+
 def test_with_all_checkpoints_damaged_the_run_starts_again_and_says_so(lora, data, fit, tmp_path):
     first, second = lora(), lora()
     fit(first, data)
