@@ -13,7 +13,7 @@ from scrimp.evidence import Lab, claim
 from scrimp.examples.formats import read
 from scrimp.signals import Signals
 
-PAIRS, TESTED = 36, 200
+PAIRS, TESTED = 144, 400
 ASKED, TOLD = 14, 14  # words of a prompt, and of the answer that follows it
 EPOCHS, BATCH, RATE = 4, 8, 1e-3
 BAD = ("another", "disorder", "cut")  # what is wrong with an answer: it is another's, shuffled, or a quarter of it
@@ -36,7 +36,7 @@ Pair = tuple[str, str]  # a prompt and its answer
     methods=("selection/reflected-answers", "selection/reflected-prompts", "selection/loss", "selection/longest"),
     unequal="the small model learns from as many rows in all arms; what SmolLM2 looks at is on the bill, where it was "
             "not known yet, and of prompts nothing is learned",
-    minutes=10,
+    minutes=30,
 )
 def reflection_tuning(lab: Lab, *, name: str, of: str = "answers") -> dict[str, float]:
     pairs, test = cut(lab, lab.scale(PAIRS, 6)), cut(lab, lab.scale(TESTED, 8), part="test")

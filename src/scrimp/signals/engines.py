@@ -120,4 +120,5 @@ def _reach(address: str) -> None:
 
 def _unreachable(why: str) -> OptionError:
     return OptionError("Ray cannot be reached", where="address", why=why[:200],
-                       fix="start it with: ray start --head; or leave the address out")
+                       fix="start it with: ray start --head; if it asks for a token: export RAY_AUTH_MODE=token; or "
+                           "leave the address out")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["TOKENS", "GradientPass", "Gradients", "Moments", "gradients"]
 
 TOKENS = 2048  #: of the rows whose gradients one backward pass gives
+_AT_ONCE = 32 << 20  # bytes of gradients that wait to be taken up
 _COMPARED = 2  # rows whose gradients are computed both ways
 _APART = {torch.float32: 1e-3, torch.bfloat16: 0.15}  # of a gradient's length, by the two ways of computing it
 
@@ -180,9 +181,10 @@ class GradientPass(Pass["Encoded"]):
         with self._rowwise() as fast:
             if isinstance(fast, str):
                 return None
+            waiting = _Waiting(lambda name, gradient: self._add(name, gradient, squares, shadows))
             fast.gradients([np.asarray(row.ids, dtype=np.int64) for row in rows],
-                           [np.asarray(row.trained, dtype=bool) for row in rows],
-                           lambda name, gradient: self._add(name, gradient, squares, shadows))
+                           [np.asarray(row.trained, dtype=bool) for row in rows], waiting)
+            waiting.over()
         return torch.cat([squares.sqrt()[:, None], shadows], dim=1)
 
     def _looped(self, rows: Sequence[Encoded], chosen: Mapping[str, torch.nn.Parameter]) -> torch.Tensor:
@@ -215,6 +217,25 @@ class GradientPass(Pass["Encoded"]):
         tokens = sum(len(row.ids) for row in (*rows, *compared))
         weights = sum(p.numel() for p in self.model.parameters())
         return Found(values.cpu().numpy(), tokens, tokens, 6.0 * weights * tokens)
+
+
+class _Waiting:
+    """Gradients that are taken up several at a time: one by one, each would find the caches full of the model."""
+
+    def __init__(self, take: Callable[[str, torch.Tensor], None]) -> None:
+        self._take, self._told, self._bytes = take, list[tuple[str, torch.Tensor]](), 0
+
+    def __call__(self, name: str, gradient: torch.Tensor) -> None:
+        self._told.append((name, gradient))
+        self._bytes += gradient.nbytes
+        if self._bytes >= _AT_ONCE:
+            self.over()
+
+    def over(self) -> None:
+        """Take up what waits."""
+        for name, gradient in self._told:
+            self._take(name, gradient)
+        self._told, self._bytes = [], 0
 
 
 def _precision(model: Any) -> Any:
