@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.torture.commands import COMMANDS
 from tests.torture.record import RESULTS, Kept, machine
 
 __all__ = ["PAGE", "page", "record", "write"]
@@ -77,7 +78,7 @@ def page(results: dict[str, Any]) -> str:
         "of what it was given, leave nothing half-written, and end with the same bytes as a run that nobody "
         "killed where "
         "that is promised (weights of trainings planned in steps, rows, merges, exports, predictions).",
-        _table(results["kills"]["groups"], "verb"), _failures(results["kills"]["failures"]),
+        _table(results["kills"]["groups"], "verb"), _failures(results["kills"]["failures"]), _left_out(results["kills"]),
         "## Surroundings", "Full disks (file systems in memory of 32 KiB to 2 MiB), folders that cannot be "
         "written, inputs that "
         "vanish, a clock on the wall that leaps by up to a day at each look, two processes on one workspace, "
@@ -100,6 +101,12 @@ def page(results: dict[str, Any]) -> str:
     table += [f"| {one['fault']} | {one['outcome']} | {one['guard']} | {_cell(one['told'])} |"
               for one in results["faults"]]
     return "\n\n".join([part for part in parts if part] + ["\n".join(table)]) + "\n"
+
+
+def _left_out(kills: dict[str, Any]) -> str:
+    """The verbs that were not killed yet."""
+    left = [name for name in COMMANDS if name not in kills["groups"]]
+    return f"Not killed yet: {', '.join(left)}." if left else ""
 
 
 def _sum(groups: dict[str, dict[str, int]]) -> Counter[str]:
