@@ -78,7 +78,8 @@ def page(results: dict[str, Any]) -> str:
         "of what it was given, leave nothing half-written, and end with the same bytes as a run that nobody "
         "killed where "
         "that is promised (weights of trainings planned in steps, rows, merges, exports, predictions).",
-        _table(results["kills"]["groups"], "verb"), _failures(results["kills"]["failures"]), _left_out(results["kills"]),
+        _table(results["kills"]["groups"], "verb"), _failures(results["kills"]["failures"]),
+        _left_out(results["kills"]),
         "## Surroundings", "Full disks (file systems in memory of 32 KiB to 2 MiB), folders that cannot be "
         "written, inputs that "
         "vanish, a clock on the wall that leaps by up to a day at each look, two processes on one workspace, "
