@@ -192,9 +192,9 @@ def disturbed(batch: TorchBatch, place: int, example: Encoded) -> torch.Tensor:
         same = ids[:, :len(one.ids)] == ids.new_tensor(one.ids)
         kept[:, :len(one.ids)] |= same.long().cumprod(dim=1).bool()
         kept[at, :len(one.ids)] = True
-    mine = {token for one, _ in own for token in one.ids}
-    others = [token for token in range(int(ids.max()) + 1) if token not in mine]
     changed = ids[~kept].unique()
+    taken = {token for one, _ in own for token in one.ids} | set(changed.tolist())
+    others = [token for token in range(int(ids.max()) + 1) if token not in taken]
     if others and len(changed):
         fresh = ids.new_tensor(others)[torch.arange(len(changed), device=ids.device) % len(others)]
         ids[~kept] = fresh[torch.searchsorted(changed, ids[~kept])]
