@@ -27,7 +27,8 @@ def ends(causal_folder, data, fit, tmp_path, *, adapter, adapter_options, dtype=
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize(("adapter", "adapter_options"), [
     ("lora", {}), ("lora", {"dropout": 0.2}), ("full", {}), ("bottleneck", {})])
-def test_training_is_the_same_to_the_bit(causal_folder, data, fit, tmp_path, monkeypatch, adapter, adapter_options, fast):
+def test_training_is_the_same_to_the_bit(causal_folder, data, fit, tmp_path, monkeypatch, adapter, adapter_options,
+                                         fast):
     monkeypatch.setattr(trainer._Run, "check_loss", lambda self: None)  # it looks at two rows, however few are trained
     (one, flops, calls), (other, more_flops, more_calls) = ends(
         causal_folder, data, fit, tmp_path, adapter=adapter, adapter_options=adapter_options, fast=fast)
