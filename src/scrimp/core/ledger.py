@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -69,9 +70,9 @@ def attempted_s(events: Iterable[Mapping[str, Any]]) -> float:
     total, started, last = 0.0, None, 0.0
     for event in events:
         at = event.get("at")
-        if not isinstance(at, int | float):
+        if not isinstance(at, int | float) or not math.isfinite(at):
             continue  # no line of ours
-        if event["event"] == "attempt":
+        if event.get("event") == "attempt":
             total, started = total + (0.0 if started is None else last - started), at
         last = at
     return total + (0.0 if started is None else last - started)

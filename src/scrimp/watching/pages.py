@@ -55,7 +55,7 @@ def register(root: Path) -> None:
 
     @ui.page("/compare", title="Runs beside each other · scrimp")
     def compare(runs: str = "") -> None:
-        _compare(root, runs.split(","))
+        _compare(root, list(dict.fromkeys(runs.split(","))))
 
 
 @contextmanager
@@ -134,10 +134,11 @@ def _row(run: Followed) -> Row:
             "took": numbers.duration(run.seconds), "began": _moment(run.began)}
 
 
-def _moment(at: float) -> str:
+def _moment(at: Any) -> str:
+    """When that was; nothing where a file says something that is no time."""
     try:
         return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
-    except (OverflowError, OSError, ValueError):
+    except (OverflowError, OSError, TypeError, ValueError):
         return ""
 
 
@@ -283,7 +284,7 @@ def _ledger(run: Followed) -> None:
 def _compare(root: Path, names: Sequence[str]) -> None:
     with _page(root):
         _heading("Runs beside each other", 1)
-        found = [run for run in listed(root) if run.name in names and run.outcome is not None][:_MOST]
+        found = [run for name in names[:_MOST] if (run := follow(root, name)) is not None and run.outcome is not None]
         if len(found) < 2:
             ui.label("Two finished runs or more are needed.").classes("text-negative")
             return

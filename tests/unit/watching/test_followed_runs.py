@@ -15,6 +15,7 @@ from unit.watching.workspaces import ASKED, begun, finished
 from scrimp.core.errors import WorkspaceError
 from scrimp.core.ledger import Ledger, attempted_s
 from scrimp.core.listeners import Written, listening, tell, within
+from scrimp.watching import pages
 from scrimp.watching.runs import Spot, Tried, follow, listed, same_rows
 
 
@@ -73,9 +74,11 @@ def test_a_ledger_of_anything_is_read_and_believed_in_nothing(tmp_path: Path) ->
     ledger = begun(tmp_path, data=7, budget="much")
     with ledger.path.open("a") as file:
         file.write('{"event": "step", "step": true, "at": "noon", "training": []}\n[1]\n{"event": "rung"}\n{"at"')
-        file.write('\n{"event": "step", "step": 1, "at": NaN}\n{"event": "foreseen", "lora": [1]}\n')
+        file.write('\n{"event": "step", "step": 1, "at": NaN}\n{"at": {}}\n{"event": "foreseen", "lora": [1]}\n')
     run = follow(tmp_path, "tune-0123")
     assert run.title == "rows given in Python" and run.limit_s is None and not run.curves
+    assert 0 <= run.seconds < 60
+    assert [pages._moment(event.get("at")) for event in run.events][1:] == ["", "", "", "", ""]
     assert [way.name for way in run.tried] == ["None"]
 
 
@@ -129,7 +132,8 @@ def test_a_workspace_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
 
 def test_attempts_are_summed_without_the_time_between_them() -> None:
     events = [{"event": "attempt", "at": 10.0}, {"event": "step", "at": 14.0}, {"event": "attempt", "at": 100.0},
-              {"event": "rung", "at": 103.0}, {"event": "rung", "at": "later"}]
+              {"event": "rung", "at": 103.0}, {"event": "rung", "at": "later"},
+              {"at": 103.0}, {"event": "rung", "at": float("nan")}, {"event": "rung", "at": float("inf")}]
     assert attempted_s(events) == 7.0
     assert attempted_s([]) == 0.0
 
