@@ -103,8 +103,9 @@ class Followed:
         """The ways of a finished run that were not skipped, the best first."""
         if self.outcome is None:
             return ()
+        winner = self.outcome.winner
         return sorted((rung for rung in self.outcome.rungs if rung.skipped is None),
-                      key=lambda rung: rung.name != (self.outcome and self.outcome.winner))
+                      key=lambda rung: rung.name != winner)
 
 
 def listed(root: Path) -> list[Followed]:
@@ -114,7 +115,10 @@ def listed(root: Path) -> list[Followed]:
         WorkspaceError: the folder is no workspace, or cannot be read.
     """
     names = _names(root)
-    found = [run for name in names if (run := _read(Workspace(root), name)) is not None]
+    if not names:
+        return []
+    space = Workspace(root)
+    found = [run for name in names if (run := _read(space, name)) is not None]
     return sorted(found, key=lambda run: (-run.began, run.name))
 
 
