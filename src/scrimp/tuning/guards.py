@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from scrimp.tuning.stream import Stream
 
 __all__ = ["MAX_REWINDS", "DeadGradient", "Frozen", "Unmoved", "check_accumulation", "check_apart", "check_loss",
-           "check_put_back", "check_seed", "disturbed", "fault", "untrained"]
+           "check_put_back", "check_seed", "disturbed", "estranged", "fault", "untrained"]
 
 MAX_REWINDS = 3
 _WINDOW = 32  # losses that a spike is judged by
@@ -179,29 +180,40 @@ def check_loss(total: Callable[[Sequence[int]], float], plain: Callable[[int], f
 
 
 def disturbed(batch: TorchBatch, place: int, example: Encoded) -> torch.Tensor:
-    """The tokens of a batch, int64 [B, L], with others wherever the row at a place must not see them.
+    """The tokens of a batch, int64 [B, L], with others wherever the row at a place must not see them, padding included.
 
-    Its own places follow from the example that it was made of, and not from the batch's mask, which may be wrong. What
-    others begin with as it does stays, and different tokens stay different, so that what is computed once for several
-    rows still is.
+    Its own places follow from the example that it was made of, and not from the batch's mask, which may be wrong.
     """
-    ids, kept = batch.input_ids.clone(), torch.zeros_like(batch.input_ids, dtype=torch.bool)
-    own = [(example, place), *((second, int(at)) for second in [example.second] if second is not None
-                               for at in (batch.second == place).nonzero()[:1])]
-    for one, at in own:
-        same = ids[:, :len(one.ids)] == ids.new_tensor(one.ids)
-        kept[:, :len(one.ids)] |= same.long().cumprod(dim=1).bool()
-        kept[at, :len(one.ids)] = True
-    changed = ids[~kept].unique()
-    taken = {token for one, _ in own for token in one.ids} | set(changed.tolist())
-    others = [token for token in range(int(ids.max()) + 1) if token not in taken]
-    if others and len(changed):
-        fresh = ids.new_tensor(others)[torch.arange(len(changed), device=ids.device) % len(others)]
-        ids[~kept] = fresh[torch.searchsorted(changed, ids[~kept])]
-    return ids
+    ids, own = batch.input_ids, torch.zeros_like(batch.input_ids, dtype=torch.bool)
+    own[place, :len(example.ids)] = True
+    if example.second is not None:
+        own[batch.second == place, :len(example.second.ids)] = True
+    one = ids[place, 0]
+    others = ids[ids != one]
+    return ids.where(own, torch.where(ids == one, others[0], one)) if len(others) else ids
 
 
-def check_apart(beside: float, disturbed: float, *, tolerance: float) -> None:
+@contextmanager
+def estranged(embedding: nn.Module, batch: TorchBatch, example: Encoded) -> Iterator[None]:
+    """Within the block the tokens of a batch that a row has not itself have other embeddings.
+
+    The tokens stay, so that what is packed by them lies where it lay, and is rounded as it was.
+    """
+    own = [*example.ids, *(example.second.ids if example.second is not None else ())]
+    every = batch.input_ids.unique()
+    strange = every[~torch.isin(every, every.new_tensor(own))]
+
+    def turned(module: nn.Module, given: tuple[torch.Tensor], found: torch.Tensor) -> torch.Tensor:
+        return torch.where(torch.isin(given[0], strange)[..., None], -found, found)
+
+    hook = embedding.register_forward_hook(turned)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def check_apart(beside: float, otherwise: float, *, tolerance: float) -> None:
     """See that a row's loss does not change with what is beside it: the tokens of other rows, and the padding's.
 
     This is sharper than comparing losses together and alone, since nothing is rounded otherwise where shapes stay as
@@ -209,14 +221,14 @@ def check_apart(beside: float, disturbed: float, *, tolerance: float) -> None:
 
     Args:
         beside: the loss of the row.
-        disturbed: the same, where the others have other tokens.
+        otherwise: the same, where the others have other tokens.
         tolerance: how much of the loss may differ; of a small one, as much as of one nat.
 
     Raises:
         GuardError: it does.
     """
-    if not abs(beside - disturbed) <= tolerance * max(abs(beside), 1.0):
-        raise GuardError(f"the loss of a row is {beside:.7g}, and {disturbed:.7g} beside other tokens",
+    if not abs(beside - otherwise) <= tolerance * max(abs(beside), 1.0):
+        raise GuardError(f"the loss of a row is {beside:.7g}, and {otherwise:.7g} beside other tokens",
                          why="it sees the rows beside it, or the padding",
                          fix="this is a defect of the objective or the model; please report it")
 
