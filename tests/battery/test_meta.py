@@ -128,7 +128,7 @@ def test_what_it_learned_is_in_the_model(method: Any, model: nn.Module, tasks: A
 
 def test_its_cost_is_what_it_says(preset: Preset, method: Any, model: nn.Module, tasks: Any,
                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer._Run, "check_loss", lambda self: None)  # it looks at two rows, however few are trained
+    monkeypatch.setattr(trainer._Run, "check_losses", lambda self: None)  # of two rows, however few
     drawn = Counter[str]()
 
     def counting(rng: np.random.Generator) -> Episode:

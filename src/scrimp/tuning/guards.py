@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,12 +14,12 @@ from scrimp.core.errors import GuardError
 
 if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
-    from scrimp.tuning.objectives import Objective, TorchBatch
+    from scrimp.tuning.objectives import Objective
     from scrimp.tuning.sampling import Feed
     from scrimp.tuning.stream import Stream
 
-__all__ = ["MAX_REWINDS", "DeadGradient", "Frozen", "Unmoved", "check_accumulation", "check_apart", "check_loss",
-           "check_put_back", "check_seed", "disturbed", "fault", "untrained"]
+__all__ = ["MAX_REWINDS", "DeadGradient", "Frozen", "Unmoved", "check_accumulation", "check_put_back", "check_seed",
+           "fault", "untrained"]
 
 MAX_REWINDS = 3
 _WINDOW = 32  # losses that a spike is judged by
@@ -150,75 +150,6 @@ def untrained(data: Sequence[Encoded], objective: Objective) -> list[int]:
         raise GuardError("nothing would be trained", why=f"no example of {len(data)} has a trained token or label",
                          fix="see what is trained with: scrimp inspect")
     return silent
-
-
-def check_loss(total: Callable[[Sequence[int]], float], plain: Callable[[int], float | None], pair: tuple[int, int], *,
-               tolerance: float) -> None:
-    """See that two rows have together the loss that they have alone, and that this is the one of the textbook.
-
-    Args:
-        total: the summed loss of some rows that are computed at once.
-        plain: the same of one row, computed as simply as can be; None where the objective has no such form.
-        pair: two rows, of different lengths if there are such.
-        tolerance: how much of the loss may differ; of a small one, as much as of one nat.
-
-    Raises:
-        GuardError: the padding or the other row changes a row's loss, the loss is no sum, or it is not the plain one.
-    """
-    alone = [total([row]) for row in pair]
-    together = total(pair)
-    if not abs(together - sum(alone)) <= tolerance * max(abs(sum(alone)), 1.0):
-        raise GuardError(f"two rows have a loss of {together:.5g} together and of {sum(alone):.5g} alone",
-                         why="padding or other rows change a row's loss, or the loss is no sum over tokens or rows",
-                         fix="this is a defect of the objective or the model; please report it")
-    for row, ours in zip(pair, alone, strict=True):
-        if (theirs := plain(row)) is not None and not abs(ours - theirs) <= tolerance * max(abs(theirs), 1.0):
-            raise GuardError(f"the loss of a row is {ours:.5g}, and {theirs:.5g} when it is computed plainly",
-                             why="other tokens are predicted or counted than those that are trained",
-                             fix="this is a defect of the objective or the model; please report it")
-
-
-def disturbed(batch: TorchBatch, place: int, example: Encoded) -> torch.Tensor:
-    """The tokens of a batch, int64 [B, L], with others wherever the row at a place must not see them.
-
-    Its own places follow from the example that it was made of, and not from the batch's mask, which may be wrong. What
-    others begin with as it does stays, and different tokens stay different, so that what is computed once for several
-    rows still is.
-    """
-    ids, kept = batch.input_ids.clone(), torch.zeros_like(batch.input_ids, dtype=torch.bool)
-    own = [(example, place), *((second, int(at)) for second in [example.second] if second is not None
-                               for at in (batch.second == place).nonzero()[:1])]
-    for one, at in own:
-        same = ids[:, :len(one.ids)] == ids.new_tensor(one.ids)
-        kept[:, :len(one.ids)] |= same.long().cumprod(dim=1).bool()
-        kept[at, :len(one.ids)] = True
-    changed = ids[~kept].unique()
-    taken = {token for one, _ in own for token in one.ids} | set(changed.tolist())
-    others = [token for token in range(int(ids.max()) + 1) if token not in taken]
-    if others and len(changed):
-        fresh = ids.new_tensor(others)[torch.arange(len(changed), device=ids.device) % len(others)]
-        ids[~kept] = fresh[torch.searchsorted(changed, ids[~kept])]
-    return ids
-
-
-def check_apart(beside: float, disturbed: float, *, tolerance: float) -> None:
-    """See that a row's loss does not change with what is beside it: the tokens of other rows, and the padding's.
-
-    This is sharper than comparing losses together and alone, since nothing is rounded otherwise where shapes stay as
-    they are: in bfloat16, of whose losses some differ by a fiftieth together and alone, most of all.
-
-    Args:
-        beside: the loss of the row.
-        disturbed: the same, where the others have other tokens.
-        tolerance: how much of the loss may differ; of a small one, as much as of one nat.
-
-    Raises:
-        GuardError: it does.
-    """
-    if not abs(beside - disturbed) <= tolerance * max(abs(beside), 1.0):
-        raise GuardError(f"the loss of a row is {beside:.7g}, and {disturbed:.7g} beside other tokens",
-                         why="it sees the rows beside it, or the padding",
-                         fix="this is a defect of the objective or the model; please report it")
 
 
 def check_seed(feed: Feed, other: Feed) -> None:

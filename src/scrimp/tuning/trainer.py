@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,6 +28,7 @@ from scrimp.core.memory import is_out_of_memory
 from scrimp.core.progress import Bar, bar, warn
 from scrimp.core.workspace import fingerprint
 from scrimp.tuning.adapters import Chooser, compute_dtype, copied, put_back, trainable
+from scrimp.tuning.beforehand import Beforehand
 from scrimp.tuning.curve import CurvePoint
 from scrimp.tuning.fastpath import fast_path
 from scrimp.tuning.guards import (
@@ -35,11 +36,8 @@ from scrimp.tuning.guards import (
     DeadGradient,
     Frozen,
     Unmoved,
-    check_apart,
-    check_loss,
     check_put_back,
     check_seed,
-    disturbed,
     fault,
     untrained,
 )
@@ -64,8 +62,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
-_LOSS_TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 1e-1}  # of a row's loss, by how it is computed
-_EXACT = 1e-5  # of a row's loss, where nothing else is computed than before
 _KEPT_TOKENS = 1024  # of a portion of rows whose lower states are computed together and kept
 _MORE = "declare more, or use a smaller batch_size"
 
@@ -253,7 +249,7 @@ class _Run:
                  trainable=self.work.moving, precision=str(self.dtype).removeprefix("torch."),
                  computed=self.computed(),
                  options=self.options.model_dump(mode="json"))
-        self.check_loss()
+        self.check_losses()
         for name, chooser in self.choosers.items():
             self.choose(name, chooser)
         self.cut_to_tokens()
@@ -263,56 +259,11 @@ class _Run:
             self.measure()
         self.save()
 
-    def check_loss(self) -> None:
-        """Before anything is trained, see that two rows have the loss that they should have."""
-        lengths = self.stream.lengths
-        by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
-        usual = by_length[len(lengths) // 2:]  # one of them, and one that pads the other if there is such
-        pair = by_length[0], next((row for row in usual if lengths[row] > lengths[by_length[0]]), usual[0])
-        if self.objective.joint or pair[0] == pair[1] or 2 * lengths[pair[1]] > self.at.micro_tokens:
-            return
-        random, tolerance = RandomState.now(), _LOSS_TOLERANCE[self.dtype]
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                check_loss(self.total_loss, self.plain_loss, pair, tolerance=tolerance)
-                for row, other in (pair, pair[::-1]) if self.objective.by_row else ():
-                    self.check_apart(row, other)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise  # of two rows at once, which training may do with less: it makes its parts smaller
-        finally:
-            self.model.train()
-            random.put_back()
-            self.passed(0)
-        self.meter.charge(flops=self.work.forward_flops(7 * self.stream.tokens(pair), 0))  # beside the data's passes
-
-    def check_apart(self, row: int, other: int) -> None:
-        """See that an example's loss is its own, beside another one that has other tokens, and beside other padding."""
-        sure = self.dtype == torch.float32 and self.device.type == "cpu"
-        elsewhere = self.path is not None and not sure  # rows of other tokens lie elsewhere, and are rounded otherwise
-        experts = any("expert" in name for name, _ in self.model.named_modules())  # each has the tokens that are for it
-        tolerance = _LOSS_TOLERANCE[self.dtype] if elsewhere or experts else _EXACT
-        for part, batch in self.at_once([row, other]):
-            if row in part and other in part:
-                at = part.index(row)
-                other_tokens = disturbed(batch, at, self.stream.example(row))
-                given = batch, replace(batch, input_ids=other_tokens)
-                check_apart(*(float(self.objective.losses(self.model, one).sums[at]) for one in given),
-                            tolerance=tolerance)
-
-    def total_loss(self, rows: Sequence[int]) -> float:
-        """The summed loss of examples that are computed at once, as they are in training."""
-        return sum(float(self.objective.loss(self.model, batch).total) for _, batch in self.at_once(rows))
-
-    def plain_loss(self, row: int) -> float | None:
-        """That of one example as the objective's textbook has it, on the usual path."""
-        return next(self.objective.plain(self.model, batch) for _, batch in self.at_once([row]))
-
-    def at_once(self, rows: Sequence[int]) -> Iterator[tuple[list[int], TorchBatch]]:
-        for part, batch in self.stream.batches(rows, self.at.micro_tokens, self.path):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-                yield part, TorchBatch.of(batch, self.device)
+    def check_losses(self) -> None:
+        """See that two rows have the losses that they should have; the look is billed."""
+        look = Beforehand(self.model, self.objective, self.stream, self.path, self.dtype, self.at.micro_tokens)
+        self.meter.charge(flops=self.work.forward_flops(look.check(), 0))
+        self.passed(0)
 
     def choose(self, name: str, chooser: Chooser) -> None:
         """Let a part of the adapter look at the first steps' gradients and choose what moves; the looks are billed."""

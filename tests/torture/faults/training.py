@@ -206,20 +206,20 @@ def _seeds_ignored(at: At) -> Any:
                             test=str(at.good / "rows" / "test.jsonl")) for seed in (1, 2)]
 
 
-_GUARDS = "scrimp.tuning.guards"
+_GUARDS, _BEFOREHAND = "scrimp.tuning.guards", "scrimp.tuning.beforehand"
 
 
 TRAINING: tuple[Fault, ...] = (
     Fault("the loss is that of the token itself, not the next", by(_PREDICTED, _shifted, At.tune),
-          f"{_GUARDS}.check_loss", "computed plainly"),
-    Fault("the loss counts the prompt too", by(_PREDICTED, _prompts_too, At.tune), f"{_GUARDS}.check_loss",
+          f"{_BEFOREHAND}.check_loss", "computed plainly"),
+    Fault("the loss counts the prompt too", by(_PREDICTED, _prompts_too, At.tune), f"{_BEFOREHAND}.check_loss",
           "computed plainly"),
     Fault("padding is attended to", by("scrimp.examples.batching:collate", _pads_attended, At.pooled),
-          f"{_GUARDS}.check_apart", "beside other tokens|together and of"),
+          f"{_BEFOREHAND}.check_apart", "beside other tokens|together and of"),
     Fault("rows see the rows beside them", by("scrimp.tuning.objectives.tokens:states_at", _mixed_states, At.tune),
-          f"{_GUARDS}.check_apart", "beside other tokens|together and of|computed plainly"),
+          f"{_BEFOREHAND}.check_apart", "beside other tokens|together and of|computed plainly"),
     Fault("micro-batches are averaged, and then their means", by(_LOSS, _objective(_mean), At.tune),
-          f"{_GUARDS}.check_loss", "together and of"),
+          f"{_BEFOREHAND}.check_loss", "together and of"),
     Fault("the fast path computes something else",
           by("scrimp.compute.decoder:Packed.states", _fast_is_other, At.tune),
           "scrimp.tuning.fastpath: states are computed both ways", "apart from the usual ones"),

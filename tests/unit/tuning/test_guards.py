@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from scrimp.core.errors import GuardError
 from scrimp.core.ledger import Ledger
 from scrimp.core.registry import build
 from scrimp.examples.templates import Encoded
-from scrimp.tuning import trainer
+from scrimp.tuning import beforehand, trainer
 from scrimp.tuning.adapters import trainable, trainable_state
-from scrimp.tuning.guards import DeadGradient, Unmoved, check_accumulation, check_apart, check_seed, fault
+from scrimp.tuning.beforehand import check_apart
+from scrimp.tuning.guards import DeadGradient, Unmoved, check_accumulation, check_seed, fault
 from scrimp.tuning.objectives import SFT, Loss
 from scrimp.tuning.sampling import Shuffled
 from scrimp.tuning.stream import Stream
@@ -212,20 +214,49 @@ def test_padding_that_hides_in_rounding(encoder_folder, data, fit, tmp_path, mon
     whole = batching.collate
     monkeypatch.setattr(batching, "collate", lambda *given, **named: replace(
         made := whole(*given, **named), attention_mask=made.attention_mask * 0 + 1))
-    monkeypatch.setattr(trainer, "check_loss", lambda *given, **named: None)
+    monkeypatch.setattr(beforehand, "check_loss", lambda *given, **named: None)
     pooled = PooledClassifier(AutoModel.from_pretrained(encoder_folder, dtype=torch.bfloat16), ("no", "yes"))
     with pytest.raises(GuardError, match="beside other tokens"):
         fit(build("adapter", "lora").attach(pooled), data, objective="classify", folder=tmp_path / "second")
 
 
-def test_rows_that_see_the_rows_beside_them(lora, data, fit, monkeypatch):
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_that_see_a_little_of_the_rows_beside_them(causal_folder, data, fit, tmp_path, monkeypatch, dtype, fast):
+    """So little that rounding could hide it, and not even by what the losses are together and alone."""
+    from transformers import AutoModelForCausalLM
+
     from scrimp.tuning.objectives import tokens
 
+    def model():
+        return build("adapter", "lora").attach(AutoModelForCausalLM.from_pretrained(causal_folder, dtype=dtype))
+
+    result = fit(model(), data, fast=fast)
+    assert ("on the fast path" in result.computed) == fast
     whole = tokens.states_at
-    monkeypatch.setattr(tokens, "states_at", lambda *given: (found := whole(*given)) + 0.5 * found.mean(dim=0))
-    monkeypatch.setattr(trainer, "check_loss", lambda *given, **named: None)
+    monkeypatch.setattr(tokens, "states_at", lambda *given: (found := whole(*given)) + 0.05 * found.mean(dim=0))
+    monkeypatch.setattr(beforehand, "check_loss", lambda *given, **named: None)
     with pytest.raises(GuardError, match="beside other tokens"):
-        fit(lora(), data)
+        fit(model(), data, fast=fast, folder=tmp_path / "second")
+
+
+def test_tokens_that_only_other_rows_have_are_estranged_and_come_back():
+    embedding, own = torch.nn.Embedding(9, 3), Encoded(ids=[1, 2], trained=[False, True], target=None, row=0,
+                                                       truncated=False)
+    batch = SimpleNamespace(input_ids=torch.tensor([[1, 2, 0], [1, 5, 6]]))
+    before = embedding(batch.input_ids)
+    with beforehand.estranged(embedding, batch, own):
+        other = embedding(batch.input_ids)
+    strange = torch.tensor([[False, False, True], [False, True, True]])
+    assert torch.equal(other[strange], -before[strange]) and torch.equal(other[~strange], before[~strange])
+    assert torch.equal(embedding(batch.input_ids), before)
+
+
+def test_two_rows_are_looked_at_that_fit_and_pad_each_other_if_they_can():
+    assert beforehand.two_rows([5, 3, 9, 7], most=100) == (1, 3)
+    assert beforehand.two_rows([5, 3, 9, 7], most=13) is None
+    assert beforehand.two_rows([4, 4], most=8) == (0, 1)
+    assert beforehand.two_rows([4], most=8) is None
 
 
 def test_a_loss_may_change_by_rounding_alone():

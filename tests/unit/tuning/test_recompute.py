@@ -29,7 +29,7 @@ def ends(causal_folder, data, fit, tmp_path, *, adapter, adapter_options, dtype=
     ("lora", {}), ("lora", {"dropout": 0.2}), ("full", {}), ("bottleneck", {})])
 def test_training_is_the_same_to_the_bit(causal_folder, data, fit, tmp_path, monkeypatch, adapter, adapter_options,
                                          fast):
-    monkeypatch.setattr(trainer._Run, "check_loss", lambda self: None)  # it looks at two rows, however few are trained
+    monkeypatch.setattr(trainer._Run, "check_losses", lambda self: None)  # of two rows, however few
     (one, flops, calls), (other, more_flops, more_calls) = ends(
         causal_folder, data, fit, tmp_path, adapter=adapter, adapter_options=adapter_options, fast=fast)
     assert one.keys() == other.keys()
