@@ -40,9 +40,17 @@ def _regressed(asked: Asked, train: Any, test: Any) -> list[str]:
 
 
 def setfit(asked: Asked) -> list[str]:
-    """SetFit as it is by default; its steps are capped, by `max_steps`, at what the time allows."""
+    """SetFit as it is by default; its steps are capped, by `max_steps`, at what the time allows, and end with it."""
     from datasets import Dataset
     from setfit import SetFitModel, Trainer, TrainingArguments
+    from transformers import TrainerCallback
+
+    class InTime(TrainerCallback):  # type: ignore[misc]
+        """A step may take longer than those that the cap was told by."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            asked.notes["done"] = state.global_step
+            control.should_training_stop |= time.monotonic() > until
 
     labels = sorted(set(asked.answers))
     model = SetFitModel.from_pretrained(asked.models["minilm"], labels=labels, device="cpu")
@@ -51,10 +59,12 @@ def setfit(asked: Asked) -> list[str]:
             "logging_strategy": "no", "show_progress_bar": False}
     room = asked.left - 1.3 * paced(lambda texts: model.model_body.encode(texts, show_progress_bar=False),
                                     [*asked.test, *asked.texts]) - _SPARE
+    until = time.monotonic() + room
 
     def train(steps: int) -> float:
         began = time.monotonic()
-        trainer = Trainer(model=model, args=TrainingArguments(max_steps=steps, **plan), train_dataset=rows)
+        trainer = Trainer(model=model, args=TrainingArguments(max_steps=steps, **plan), train_dataset=rows,
+                          callbacks=[InTime()])
         trainer.train_embeddings(*trainer.dataset_to_parameters(rows))
         return time.monotonic() - began
 
