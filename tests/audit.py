@@ -27,7 +27,8 @@ def main(*arguments: str) -> int:
     flawed = [one for one in audited if one["vulns"]]
     for one in flawed:
         for flaw in one["vulns"]:
-            print(f"{one['name']} {one['version']}: {flaw['id']}; mended in {', '.join(flaw['fix_versions']) or 'none'}")
+            mended = ", ".join(flaw["fix_versions"]) or "none"
+            print(f"{one['name']} {one['version']}: {flaw['id']}; mended in {mended}")
     print(f"{len(audited)} of {len(pinned())} pinned packages audited, {len(flawed)} with a known flaw")
     if not audited:
         print("the advisory service is out of reach here, so that nothing is known")
@@ -38,8 +39,8 @@ def asked() -> list[dict[str, Any]]:
     """What pip-audit tells of each package; nothing, if it does not come to an end."""
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "told.json"
-        subprocess.run([tool(), "--no-deps", "--disable-pip", "--progress-spinner", "off", "--timeout", "15", "--format",
-                        "json", "--output", str(told), "--requirement", str(ROOT / "constraints.txt")],
+        subprocess.run([tool(), "--no-deps", "--disable-pip", "--progress-spinner", "off", "--timeout", "15",
+                        "--format", "json", "--output", str(told), "--requirement", str(ROOT / "constraints.txt")],
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         return json.loads(told.read_text("utf-8"))["dependencies"] if told.exists() else []
 

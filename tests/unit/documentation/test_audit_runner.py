@@ -7,15 +7,17 @@ from pathlib import Path
 import audit
 import pytest
 
+REACHABLE, UNKNOWN = ("--where-reachable",), {"name": "a", "skip_reason": "not found"}
+
 
 def told(name: str, *flaws: str) -> dict:
     return {"name": name, "version": "1.0", "vulns": [{"id": one, "fix_versions": ["1.1"]} for one in flaws]}
 
 
 @pytest.mark.parametrize(("found", "arguments", "code", "said"), [
-    ([told("a"), told("b")], (), 0, "2 of"), ([told("a"), told("b", "X-1")], ("--where-reachable",), 1, "b 1.0: X-1"),
-    ([{"name": "a", "skip_reason": "not found"}], (), 1, "out of reach"), ([], ("--where-reachable",), 0, "out of reach"),
-    ([{"name": "a", "skip_reason": "not found"}, told("b", "X-1")], ("--where-reachable",), 1, "mended in 1.1"),
+    ([told("a"), told("b")], (), 0, "2 of"), ([told("a"), told("b", "X-1")], REACHABLE, 1, "b 1.0: X-1"),
+    ([UNKNOWN], (), 1, "out of reach"), ([], REACHABLE, 0, "out of reach"),
+    ([UNKNOWN, told("b", "X-1")], REACHABLE, 1, "mended in 1.1"),
 ])
 def test_what_the_audit_says(found: list[dict], arguments: tuple[str, ...], code: int, said: str,
                              monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
