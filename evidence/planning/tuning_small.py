@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 BATCHES, RATES = (8, 32), (5e-4, 2e-3, 8e-3)  # the six settings
-ROWS, TESTED = 640, 150  # of each of two kinds
+ROWS, TESTED = 400, 150  # of each of two kinds
 EARLY = 5  # a share of one in so many
 
 
