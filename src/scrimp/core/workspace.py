@@ -76,20 +76,36 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     beside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        beside = Path(name)
+        beside, handle = _file_beside(path)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.chmod(0o644)
-        beside.replace(path)
+            beside.chmod(0o644)
+            beside.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         if beside:
             beside.unlink(missing_ok=True)
         raise WorkspaceError("cannot be written", where=str(path), why=error.strerror or str(error),
                              fix="free some disk or choose another folder") from None
+
+
+def _file_beside(path: Path) -> tuple[Path, int]:
+    """An empty file beside ``path``, locked: the one that a killed process left, unless another writes there now."""
+    beside, handle = path.with_name(f".{path.name}.scrimp-part"), None
+    try:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(beside.stat(), os.fstat(handle)):  # else it has become ``path`` meanwhile
+            os.truncate(handle, 0)
+            return beside, handle
+    except OSError:  # locked, gone, a link, or a file system without locks
+        pass
+    if handle is not None:
+        os.close(handle)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.scrimp-", dir=path.parent)
+    return Path(name), handle
 
 
 @contextlib.contextmanager

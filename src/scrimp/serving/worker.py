@@ -19,10 +19,17 @@ __all__ = ["Answered", "Busy", "Call", "Ended", "Failed", "Generation", "Job", "
 
 _PROMPT_TOKENS = 2048  # that are read between two tokens of those who are being answered
 _CALL_ROWS = 16  # of one kind that are computed between two tokens
+_RECENT = 32  # places whose leaving tells how soon there is room
 
 
 class Busy(BudgetError):
-    """The queue is full, or the server is stopping."""
+    """The queue is full, or the server is stopping.
+
+    Attributes:
+        after_s: seconds until there may be room, as far as can be told.
+    """
+
+    after_s = 1.0
 
 
 class Stopping(Busy):
@@ -152,6 +159,7 @@ class Worker:
         self._running: dict[Row, _Running] = {}
         self._queue, self._clock = queue, clock
         self._news, self._stopping, self._working = threading.Condition(), False, False
+        self._left = deque[float](maxlen=_RECENT)  # when places became free
         self.tally = Tally()
         self._thread = threading.Thread(target=self._work, name="scrimp-worker", daemon=True)
 
@@ -190,12 +198,19 @@ class Worker:
             if self._stopping:
                 raise Stopping("the server is stopping")
             if self.waiting + job.size > self._queue:
-                raise Busy("too many requests are waiting", why=f"{self._queue} places are taken", fix="ask again soon")
+                raise self._busy(self.waiting + job.size - self._queue)
             if isinstance(job, Call):
                 self._calls.append(job)
             else:
                 self._waiting[job.host].extend((job, answer) for answer in range(job.size))
             self._news.notify()
+
+    def _busy(self, wanting: int) -> Busy:
+        """What is said when so many places are wanting; they come as those before came."""
+        busy = Busy("too many requests are waiting", why=f"{self._queue} places are taken", fix="ask again soon")
+        if self._left:
+            busy.after_s = wanting * (self._clock() - self._left[0]) / len(self._left)
+        return busy
 
     def stop(self, *, wait_s: float) -> bool:
         """Take nothing more, and finish what there is within so many seconds; whether that was enough."""
@@ -253,6 +268,7 @@ class Worker:
                 if chosen and tokens > _PROMPT_TOKENS:
                     break
                 waiting.popleft()
+                self._left.append(self._clock())
                 if not job.over:
                     chosen.append((job, answer))
         if not chosen:
@@ -336,6 +352,7 @@ class Worker:
             for call in alike:
                 call.end(Failed(error))
         with self._news:
+            self._left.extend(self._clock() for call in self._calls if call.over)
             self._calls = deque(call for call in self._calls if not call.over)
 
     def _end_all(self, error: Busy) -> None:

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -60,6 +61,58 @@ def test_two_processes_make_a_step_once(tmp_path):
         process.join()
     assert [p.exitcode for p in both] == [0, 0]
     assert log.read_text() == "made\n"
+
+
+def _killed_while_writing(path: str) -> None:
+    workspace.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+    atomic_write(Path(path), "half")
+
+
+def test_what_a_kill_left_of_a_file_is_gone_when_it_is_written_again(tmp_path):
+    path = tmp_path / "file"
+    atomic_write(path, "old")
+    process = multiprocessing.get_context("spawn").Process(target=_killed_while_writing, args=(str(path),))
+    process.start()
+    process.join()
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+    atomic_write(path, "new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_another_is_writing_is_left_to_it(tmp_path):
+    path = tmp_path / "file"
+    beside, handle = workspace._file_beside(path)
+    os.write(handle, b"theirs")
+    atomic_write(path, "ours")
+    assert path.read_text() == "ours" and beside.read_text() == "theirs"
+    beside.replace(path)
+    os.close(handle)
+    atomic_write(path, "ours again")
+    assert path.read_text() == "ours again" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_in_the_way_is_not_followed(tmp_path):
+    other, path = tmp_path / "other", tmp_path / "file"
+    other.write_text("kept")
+    (tmp_path / ".file.scrimp-part").symlink_to(other)
+    atomic_write(path, "new")
+    assert (path.read_text(), other.read_text()) == ("new", "kept")
+
+
+def _write_often(path: str, letter: str) -> None:
+    for _ in range(200):
+        atomic_write(Path(path), letter * 5000)
+
+
+def test_two_processes_write_one_file_whole(tmp_path):
+    path, spawn = tmp_path / "file", multiprocessing.get_context("spawn")
+    both = [spawn.Process(target=_write_often, args=(str(path), letter)) for letter in "ab"]
+    atomic_write(path, "a" * 5000)
+    for process in both:
+        process.start()
+    while any(process.is_alive() for process in both):
+        assert path.read_text() in ("a" * 5000, "b" * 5000)
+    assert [process.exitcode for process in both] == [0, 0] and list(tmp_path.iterdir()) == [path]
 
 
 def test_atomic_write_leaves_the_old_on_a_full_disk(tmp_path, monkeypatch):

@@ -248,7 +248,8 @@ def test_a_full_queue_is_told_with_the_time_to_come_back(models, monkeypatch):
             threads[-1].start()
             until(lambda: (worker.active, worker.waiting) == (active, waiting))  # noqa: B023
         refused = post(f"{url}/v1/completions", json={**asked, "n": 1})
-        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
         page = get(f"{url}/metrics").text
         assert "scrimp_active_rows 4" in page
         assert "scrimp_waiting 4" in page

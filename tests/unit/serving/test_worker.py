@@ -85,6 +85,20 @@ def test_a_full_queue_and_a_stopped_worker_take_nothing(models, worker):
         worker.submit(asked(models, "bare", [5], told=[]))
 
 
+def test_who_is_refused_is_told_when_there_may_be_room(models, worker, clock):
+    def refused(answers):
+        with pytest.raises(Busy) as caught:
+            worker.submit(asked(models, "bare", [5], answers=answers, told=[]))
+        return caught.value.after_s
+
+    assert refused(9) == 1.0, "nothing is known yet"
+    worker.submit(asked(models, "bare", [5], 40, answers=3, told=[]))
+    worker.turn()  # three places are free again at 0
+    worker.submit(asked(models, "bare", [5], 40, answers=8, told=[]))
+    clock.now = 6.0
+    assert (refused(1), refused(4)) == (2.0, 8.0), "three places in six seconds"
+
+
 def test_whoever_is_late_is_told_once_and_gives_up_his_place(models, worker, clock):
     running, waiting, other = [], [], []
     worker.submit(asked(models, "bare", [5], 40, answers=3, told=running, deadline=1.0))

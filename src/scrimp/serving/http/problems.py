@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from scrimp.serving.worker import Busy, Late, Stopping
 
 __all__ = ["Refusal", "as_refusal", "body_of", "invalid", "unknown_model"]
 
-_RETRY_S = 1  # after which a client may come back
+_LONGEST_S = 60  # after which a client may come back at the latest
 
 
 class Refusal(Exception):
@@ -61,7 +62,7 @@ def as_refusal(error: BaseException) -> Refusal:
         return Refusal(503, error.what, kind="server_error", code="stopping", headers={"Connection": "close"})
     if isinstance(error, Busy):
         return Refusal(429, error.what, kind="rate_limit_error", code="queue_full",
-                       headers={"Retry-After": str(_RETRY_S)})
+                       headers={"Retry-After": str(min(max(math.ceil(error.after_s), 1), _LONGEST_S))})
     if isinstance(error, Late):
         return Refusal(504, error.what, kind="timeout_error", code="timeout")
     if isinstance(error, DataError | OptionError | GuardError):
