@@ -53,10 +53,20 @@ class Export(Verb):
         if held(self.out):
             raise WorkspaceError("is not empty", where=str(self.out), fix="give another folder as out")
         write = {"gguf": self._as_gguf, "onnx": self._as_onnx}.get(self.form, self._as_folder)
+        card = self._card()
         with atomic_folder(self.out) as folder:
-            card = (self.run / "model" / "README.md").read_text(encoding="utf-8")
             atomic_write(folder / "README.md", write(folder, card))
         return self.out
+
+    def _card(self) -> str:
+        """What the run says of its model."""
+        path = self.run / "model" / "README.md"
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WorkspaceError("this is no folder of a finished run", where=str(self.run),
+                                 why=f"{path.name} cannot be read: {error}",
+                                 fix="give the folder that fit or tune wrote as --out") from None
 
     def _as_folder(self, folder: Path, card: str) -> str:
         from scrimp.checkpoints import exporting

@@ -10,7 +10,7 @@ import tiny
 
 import scrimp
 from scrimp.checkpoints import ggufwriting
-from scrimp.core.errors import GuardError, ModelError, OptionError
+from scrimp.core.errors import GuardError, ModelError, OptionError, WorkspaceError
 from scrimp.serving import graphs
 
 
@@ -116,3 +116,9 @@ def test_a_merge_that_rounding_changes_too_much_says_how_it_does_not(tuned: Path
         scrimp.export(tuned, out=tmp_path / "out", form="merged", weights="bf16")
     assert not list(tmp_path.iterdir())
     scrimp.export(tuned, out=tmp_path / "out", form="merged", weights="f32")
+
+
+def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="no folder of a finished run"):
+        scrimp.export(tmp_path / "nowhere", out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
