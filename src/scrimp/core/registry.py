@@ -56,6 +56,8 @@ FAMILIES: dict[str, str] = {
     "allocation": "scrimp.planning.allocation",
     "ranking": "scrimp.planning.ranking",
     "search": "scrimp.planning.search",
+    "advice": "scrimp.planning.advice",
+    "protocol": "scrimp.planning.protocols",
 }
 
 #: family -> modules of rooms further up that add methods to it
