@@ -188,12 +188,6 @@ class Lab:
 
         return [one(number, row) for number, row in enumerate(rows)]
 
-    def bytes(self, count: int, length: int = 64, part: str = "train") -> list[Encoded]:
-        """Pieces of posts as bytes, all of them trained, at places drawn by the seed; for a `scratch` of 256 tokens."""
-        stream = np.frombuffer("\n".join(self.texts(part=part)).encode(), np.uint8)
-        starts = np.random.default_rng(self.seed).integers(0, len(stream) - length, count)
-        return [Encoded(stream[at:at + length].tolist(), [True] * length, row=row) for row, at in enumerate(starts)]
-
     def scratch(self, layers: int = 4, width: int = 128, heads: int = 4, vocabulary: int = VOCABULARY) -> nn.Module:
         """An untrained decoder over `tokenizer`, or over fewer tokens, float32, its weights drawn by the seed."""
         import torch
@@ -275,18 +269,6 @@ class Lab:
         with tempfile.TemporaryDirectory() as folder, quiet():
             made.train(attached, rows, pad_id=pad_id, folder=Path(folder), meter=self.meter, validate=validate)
         return attached.eval()
-
-    def looks(self, model: nn.Module, rows: Sequence[Encoded], held_out: Sequence[Encoded], *, every: int,
-              **plan: Any) -> list[float]:
-        """Train as `tune` does, at a rate that stays where it is; the loss on held-out rows after each ``every`` steps."""
-        found: list[float] = []
-
-        def validate() -> float:
-            found.append(self.loss(model, held_out))
-            return found[-1]
-
-        self.tune(model, rows, schedule="constant", validate=validate, validate_every=every, **plan)
-        return found[1:]
 
     def signals(self, model: nn.Module) -> Signals:
         """What is known of rows by a model over `tokenizer`, in float32; the passes are on the bill."""

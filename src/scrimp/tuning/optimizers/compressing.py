@@ -79,8 +79,8 @@ class RoundedWeights(AdamFamily):
     taken there and move float32 masters. What is left in the end are the rounded weights. Activations and gradients
     are not rounded.
 
-    - qat: whole numbers, in the last part of a run only. If the learning rate falls in that same part (``schedule: wsd``
-      with ``decay`` as large as ``rounded_share``), nothing is spent on cooling down a model that is rounded
+    - qat: whole numbers, in the last part of a run only. If the learning rate falls in that same part (``schedule:
+      wsd`` with ``decay`` as large as ``rounded_share``), nothing is spent on cooling down a model that is rounded
       afterwards. Dremov et al. 2025, "Compute-Optimal Quantization-Aware Training".
     - float-training: numbers with few bits of exponent and mantissa, from the third step on. Sun et al. 2025, "Scaling
       Laws for Floating Point Quantization Training", who round activations and gradients as well.
