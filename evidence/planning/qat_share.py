@@ -1,4 +1,4 @@
-"""The longer a training, the larger the part of it with rounded weights should be; they cool down as they are rounded."""
+"""The longer a training, the larger its part with rounded weights should be; these cool down as they are rounded."""
 
 from __future__ import annotations
 
