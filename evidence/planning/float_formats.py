@@ -59,8 +59,8 @@ def _looks(lab: Lab, width: int, form: tuple[int, int] | None) -> list[float]:
             found.append(loss(model, test))
 
     looks = lab.scale(LOOKS, (2, 4, 6, 8))
-    rounded = {} if form is None else {"optimizer": "float-training", "exponent_bits": form[0], "mantissa_bits": form[1]}
-    learned(own, model, text, steps=looks[-1], batch=BATCH, learning_rate=RATE, look=look, **rounded)
+    bits = form and {"optimizer": "float-training", "exponent_bits": form[0], "mantissa_bits": form[1]}
+    learned(own, model, text, steps=looks[-1], batch=BATCH, learning_rate=RATE, look=look, **(bits or {}))
     return found
 
 
