@@ -61,7 +61,7 @@ FAMILIES: dict[str, str] = {
 }
 
 #: family -> modules of rooms further up that add methods to it
-ADDING: dict[str, tuple[str, ...]] = {"sampling": ("scrimp.data.mixing",)}
+ADDING: dict[str, tuple[str, ...]] = {"sampling": ("scrimp.data.mixing",), "allocation": ("scrimp.planning.pools",)}
 
 
 @dataclass(frozen=True)
