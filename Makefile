@@ -71,9 +71,8 @@ package: $(VENV)/installed-test  ## wheel and sdist, each installed in an empty 
 	$(PIP) -e '.[package]'
 	$(BIN)/python tests/package.py
 
-audit:  ## the pinned versions against the published advisories; needs a network
-	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit; build/audit/bin/pip install --quiet pip-audit; }
-	build/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+audit: $(VENV)/installed  ## the pinned versions against the published advisories; needs a network
+	$(BIN)/python tests/audit.py
 
 check: lint test  ## everything that CI checks
 

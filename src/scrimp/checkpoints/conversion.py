@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["convert_gguf", "convert_pickled", "read_gguf"]
 
-_FORMAT = 1  # raise it when the same input converts differently, so that old conversions are made anew
+_FORMAT = 2  # raise it when the same input converts differently, so that old conversions are made anew
 #: byte-level vocabularies whose merges were learned with every digit by itself; transformers splits them as GPT-2's
 _DIGIT_BY_DIGIT = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
 
@@ -55,6 +55,8 @@ def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from scrimp.checkpoints.ggufpositions import scale_positions
+
     path = Path(path).absolute()
     check_gguf(path)
     with quiet(), refusing("this GGUF file cannot be read", path):
@@ -62,7 +64,9 @@ def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32,
                                                      local_files_only=True)
-        _restore_splitting(tokenizer, _metadata(path).get("tokenizer.ggml.pre"))
+        told = _metadata(path)
+        _restore_splitting(tokenizer, told.get("tokenizer.ggml.pre"))
+        scale_positions(model, told, path)
         tokenizer.model_max_length = model.config.max_position_embeddings
     return model.eval(), tokenizer
 

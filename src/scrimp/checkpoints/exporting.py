@@ -35,7 +35,9 @@ __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "adapted_shapes", "check_export"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 #: largest difference of a logit between the evaluated and the exported model, by what the merged weights are rounded to
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+#: of a logit, by what weights are rounded to
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}  #: as they are called in files
 
 #: ways to fill a new adapter that leave the base as it is; PiSSA, OLoRA and others subtract from its weights
 _HARMLESS_STARTS = (True, False, None, "gaussian", "orthogonal")
@@ -369,7 +371,7 @@ def _check_kept(wanted: Tensor, found: Tensor, untouched: Tensor, *, where: str)
     if lost > TOLERANCE[torch.float32] and lost > learned / 2:
         raise GuardError("merging lost what the adapter had learned", where=where,
                          why=f"the merged logits are {lost:.2g} away from the evaluated ones, the base's {learned:.2g}",
-                         fix="merge into float32, or export the adapter")
+                         fix="merge into float32 (--weights f32), or export the adapter")
 
 
 @torch.inference_mode()
@@ -403,7 +405,7 @@ def check_parity(before: Tensor, after: Tensor, *, where: str, tolerance: float 
     if not math.isfinite(difference) or difference > tolerance:
         raise GuardError("the exported model is not the one that was evaluated", where=where,
                          why=f"a logit differs by {difference:.4g}, {tolerance:.4g} is tolerated",
-                         fix="export the adapter, or merge into float32, where rounding loses nothing")
+                         fix="export the adapter, or merge into float32 (--weights f32), where rounding loses nothing")
     return difference
 
 

@@ -15,6 +15,7 @@ import torch
 
 from scrimp.checkpoints.conversion import read_gguf
 from scrimp.checkpoints.exporting import check_merged, merge
+from scrimp.checkpoints.ggufpositions import DIVISORS
 from scrimp.checkpoints.ggufwords import check_words, write_words
 from scrimp.checkpoints.loading import Loaded
 from scrimp.checkpoints.validation import refusing
@@ -161,7 +162,7 @@ def _tensors(model: Any) -> Iterator[tuple[str, np.ndarray]]:
             raise ModelError(f"'{own}' has no name in GGUF's {architecture}", fix="export it with form: merged")
         yield name, _laid_out(name, value.float().cpu().numpy(), config)
     if _rope(config).get("rope_type", _PLAIN_ROPE) in _SCALED_ROPE:
-        yield "rope_freqs.weight", _frequency_divisors(model)
+        yield DIVISORS, _frequency_divisors(model)
 
 
 def _laid_out(name: str, value: np.ndarray, config: Any) -> np.ndarray:
@@ -212,16 +213,5 @@ def check_gguf_export(loaded: Loaded, path: Path, probes: Sequence[Sequence[int]
     if weights not in get_args(WeightType) or not any(probes):
         raise GuardError("there is nothing to compare the export on", where=str(path), fix="give rows of token ids")
     model, tokenizer = read_gguf(path)
-    _turn_by_divisors(model, path)
     check_words(loaded.tokenizer, tokenizer, texts, where=str(path))
     return check_merged(loaded, model, probes, where=str(path), spreads=TOLERANCE[weights])
-
-
-def _turn_by_divisors(model: Any, path: Path) -> None:
-    """Divide the frequencies as the file says: llama.cpp does, transformers does not."""
-    from gguf import GGUFReader
-
-    for tensor in GGUFReader(path).tensors:
-        if tensor.name == "rope_freqs.weight":
-            inverse = model.model.rotary_emb.inv_freq
-            inverse /= torch.from_numpy(np.array(tensor.data)).to(inverse)

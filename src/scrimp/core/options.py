@@ -101,12 +101,14 @@ def describe_validation(error: ValidationError, cls: type[BaseModel]) -> str:
     """Pydantic's findings in our words, one line a finding."""
     lines = []
     for found in error.errors(include_url=False):
-        path = ".".join(str(part) for part in found["loc"]) or "value"
+        path = ".".join(str(part) for part in found["loc"])
+        reason = found["msg"].removeprefix("Value error, ")
         if found["type"] == "extra_forbidden":
             lines.append(f"unknown option '{path}'; {nearest(path.rsplit('.', 1)[-1], cls.model_fields)}")
         elif found["type"] == "missing":
             lines.append(f"'{path}' is required")
-        else:
-            reason = found["msg"].removeprefix("Value error, ")
+        elif path:
             lines.append(f"'{path}': {reason} (given: {str(found['input'])[:80]!r})")
+        else:  # of how several go together, which names them itself
+            lines.append(reason)
     return "; ".join(lines)

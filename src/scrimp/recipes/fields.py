@@ -9,19 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from scrimp.core.budget import Budget
-from scrimp.core.errors import OptionError
+from scrimp.core.errors import OptionError, nearest
 from scrimp.core.options import Options
 from scrimp.examples.records import Layout
 
 __all__ = [
     "Based", "Controls", "Domains", "Keep", "Limit", "Mixing", "Names", "OrText", "Own", "Pairs", "Reading", "Rungs",
-    "Seed", "Selecting", "Settings", "Shape", "Source", "Strictness", "Tracked", "count_of", "pairs", "seed_list",
+    "Seed", "Selecting", "Settings", "Shape", "Source", "Strictness", "TRACKERS", "Tracked", "count_of", "pairs",
+    "seed_list",
 ]
+
+TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")  #: whose clients `scrimp.reports.tracking` knows
 
 
 def pairs(value: Any) -> Any:
@@ -57,6 +60,12 @@ def _limit(value: Any) -> Any:
 
 def _names(value: Any) -> Any:
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+def _trackers(names: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := [name for name in names if name not in TRACKERS]:
+        raise ValueError(f"there is no tracker '{unknown[0]}'; {nearest(unknown[0], TRACKERS)}")
+    return names
 
 
 def _source(value: Any) -> Any:
@@ -181,8 +190,8 @@ class Rungs(Options):
 class Tracked(Options):
     """Whom a run is told to while it lasts; it is no part of what makes the run, nor of the recipe of what won."""
 
-    track: Names = Field((), exclude=True, description=(
-        "Trackers that are told curves and findings, with commas: tensorboard, mlflow, wandb, trackio."))
+    track: Annotated[Names, AfterValidator(_trackers)] = Field((), exclude=True, description=(
+        f"Trackers that are told curves and findings, with commas: {', '.join(TRACKERS)}."))
 
 
 class Own(Options):

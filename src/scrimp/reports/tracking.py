@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import Full, Queue
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scrimp.core.errors import OptionError, nearest
+from scrimp.core.errors import OptionError
 from scrimp.core.listeners import listening
 from scrimp.core.progress import warn
 
@@ -168,10 +168,8 @@ TRACKERS: dict[str, type[Tracker]] = {one.name: one for one in (TensorBoard, MLf
 
 
 def require(names: Sequence[str]) -> None:
-    """Raise an OptionError unless these are trackers whose packages are installed."""
+    """Raise an OptionError unless the packages of these trackers are installed."""
     for name in names:
-        if name not in TRACKERS:
-            raise OptionError(f"there is no tracker '{name}'; {nearest(name, TRACKERS)}", where="track")
         if missing := [one for one in TRACKERS[name].packages if importlib.util.find_spec(one) is None]:
             raise OptionError(f"{name} is not installed", where="track", why=f"there is no package '{missing[0]}'",
                               fix="pip install 'scrimp[tracking]', or leave out --track")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
+from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -14,11 +16,11 @@ import platformdirs
 from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
-from scrimp.core.errors import WorkspaceError
+from scrimp.core.errors import OptionError, WorkspaceError
 from scrimp.core.memory import is_out_of_memory, too_little
 from scrimp.core.options import Options
 
-__all__ = ["Verb", "Workspaced", "default_workspace", "held", "plain"]
+__all__ = ["Verb", "Workspaced", "default_workspace", "held", "own_option", "plain"]
 
 
 def default_workspace() -> Path:
@@ -37,6 +39,13 @@ def held(folder: Path) -> set[str]:
     except OSError as error:
         raise WorkspaceError("is no folder to write into", where=str(folder), why=error.strerror,
                              fix="give another folder as out") from None
+
+
+def own_option(error: OptionError, verb: type[Options]) -> str | None:
+    """Of the ``verb`` itself, the option that a person meant by one which the choices that it passes on do not know."""
+    unknown = re.findall(r"unknown option '([^']+)'", error.what)
+    close = [name for key in unknown for name in get_close_matches(key, verb.model_fields, n=1, cutoff=0.7)]
+    return f"did you mean '{close[0]}'?" if close else None
 
 
 class Verb(Options, ABC):

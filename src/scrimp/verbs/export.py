@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Export"]
 
+_WEIGHTS: dict[str, tuple[str | None, ...]] = {  # by form; None is what the model has
+    "gguf": (None, "f32", "f16", "bf16", "q8_0"), "merged": (None, "f32", "f16", "bf16"), "adapter": (None,),
+    "onnx": (None,)}
 _PROBED = 256  # tokens of a row on which an export is compared with what was evaluated
 
 
@@ -31,7 +34,7 @@ class Export(Verb):
     """
 
     positional = ("run",)
-    examples = ("scrimp export run --out adapter", "scrimp export run --out merged --form merged",
+    examples = ("scrimp export run --out adapter", "scrimp export run --out merged --form merged --weights f32",
                 "scrimp export run --out model --form gguf --weights q8_0")
 
     run: Path = Field(description="Folder of a finished run.")
@@ -39,29 +42,43 @@ class Export(Verb):
     form: Literal["adapter", "merged", "gguf", "onnx"] = Field("adapter", description=(
         "The small part that was tuned, the whole, the whole as one GGUF file, or a classifier's graph."))
     weights: Literal["f32", "f16", "bf16", "q8_0"] | None = Field(
-        None, description="Type of a GGUF file's weights; without it, the one that the model has.")
+        None, description="Type of the weights of a GGUF file or a merged model (there without q8_0); without it, the "
+                          "one that the model has.")
 
     def do(self) -> Path:
-        if self.weights is not None and self.form != "gguf":
-            raise OptionError(f"the form '{self.form}' keeps the type of weights that the model has", where="weights",
-                              fix="leave it out, or export with form: gguf")
+        if self.weights not in _WEIGHTS[self.form]:
+            known = [one for one in _WEIGHTS[self.form] if one is not None]
+            raise OptionError(f"the form '{self.form}' is not written with {self.weights}", where="weights",
+                              fix=f"choose one of {', '.join(known)}" if known else "leave it out")
         if held(self.out):
             raise WorkspaceError("is not empty", where=str(self.out), fix="give another folder as out")
         write = {"gguf": self._as_gguf, "onnx": self._as_onnx}.get(self.form, self._as_folder)
+        card = self._card()
         with atomic_folder(self.out) as folder:
-            card = (self.run / "model" / "README.md").read_text(encoding="utf-8")
             atomic_write(folder / "README.md", write(folder, card))
         return self.out
+
+    def _card(self) -> str:
+        """What the run says of its model."""
+        path = self.run / "model" / "README.md"
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WorkspaceError("this is no folder of a finished run", where=str(self.run),
+                                 why=f"{path.name} cannot be read: {error}",
+                                 fix="give the folder that fit or tune wrote as --out") from None
 
     def _as_folder(self, folder: Path, card: str) -> str:
         from scrimp.checkpoints import exporting
 
         loaded = self._loaded()
+        dtype = exporting.DTYPES[self.weights] if self.weights else None
         if self.form == "adapter":
             exporting.save_adapter(loaded, folder)
         else:
-            exporting.save_merged(exporting.merge(loaded), folder)
-        exporting.check_export(loaded, folder, self._probes(loaded))
+            exporting.save_merged(exporting.merge(loaded, dtype=dtype), folder)
+        exporting.check_export(loaded, folder, self._probes(loaded),
+                               tolerance=exporting.TOLERANCE[dtype] if dtype else None)
         return card
 
     def _as_gguf(self, folder: Path, card: str) -> str:

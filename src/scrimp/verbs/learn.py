@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from scrimp.core.budget import Budget
 from scrimp.core.errors import OptionError, WorkspaceError
 from scrimp.evaluation.outcome import Outcome
 from scrimp.recipes.fields import Controls, Limit, Rungs, Seed, Settings, Shape, Source, Tracked
-from scrimp.verbs.base import Verb, Workspaced, held
+from scrimp.verbs.base import Verb, Workspaced, held, own_option
 
 __all__ = ["Fit", "Learn", "Tune"]
 
@@ -136,8 +135,6 @@ class Tune(Learn):
         try:
             TunePlan.parse(self.method, where="scrimp tune")
         except OptionError as error:
-            own = [near for key in self.method if f"'{key}'" in error.what
-                   for near in get_close_matches(key, type(self).model_fields, n=1)]
-            raise OptionError(error.what, where=error.where,
-                              fix=f"did you mean '{own[0]}'?" if own else "scrimp methods lists the choices") from None
+            raise OptionError(error.what, where=error.where, why=error.why,
+                              fix=own_option(error, type(self)) or "scrimp methods lists the choices") from None
         return ladder.tune(self)

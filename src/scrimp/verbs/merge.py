@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 
 from scrimp.core.errors import OptionError, WorkspaceError
 from scrimp.recipes.fields import Names, Seed
-from scrimp.verbs.base import Verb, held
+from scrimp.verbs.base import Verb, held, own_option
 
 __all__ = ["Merge"]
 
@@ -61,6 +60,5 @@ class Merge(Verb):
         try:
             return build("merging", self.method, self.options, where="scrimp merge")
         except OptionError as error:
-            own = [near for key in self.options for near in get_close_matches(key, type(self).model_fields, n=1)]
-            raise OptionError(error.what, where=error.where, fix=f"did you mean '{own[0]}'?" if own else error.fix) \
-                from None
+            raise OptionError(error.what, where=error.where, why=error.why,
+                              fix=own_option(error, type(self)) or error.fix) from None

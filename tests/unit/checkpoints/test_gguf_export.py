@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
-from scrimp.checkpoints import ggufwords, ggufwriting
+from scrimp.checkpoints import ggufpositions, ggufwords, ggufwriting
+from scrimp.checkpoints.conversion import convert_gguf
+from scrimp.checkpoints.exporting import logits_of
 from scrimp.checkpoints.ggufwriting import ARCHITECTURES, check_gguf_export, own_type, save_gguf
 from scrimp.checkpoints.loading import Loaded, load, resolve
 from scrimp.core.errors import GuardError, ModelError
@@ -82,16 +85,70 @@ def test_an_output_of_its_own_and_biases(tmp_path: Path) -> None:
     assert check_gguf_export(loaded, written(loaded, tmp_path), PROBES, TEXTS, weights="f32") < 1e-3
 
 
-def test_positions_scaled_as_in_llama_3_are_in_the_file(tmp_path: Path) -> None:
-    scaled = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
-              "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
-    loaded = made(tmp_path / "base", "llama", rope_parameters=scaled)
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+
+
+@pytest.mark.parametrize("scaled", [LLAMA3, LINEAR, {
+    **LLAMA3, "low_freq_factor": 1.5, "high_freq_factor": 5.0, "original_max_position_embeddings": 64}])
+def test_scaled_positions_are_in_the_file_and_read_again(scaled: dict[str, Any], tmp_path: Path) -> None:
+    loaded = made(tmp_path / "base", "llama", rope_parameters=scaled, head_dim=64)
     path = written(loaded, tmp_path)
     assert check_gguf_export(loaded, path, PROBES, TEXTS, weights="f32") < 1e-3
+    again = transformers.AutoModelForCausalLM.from_pretrained(convert_gguf(path))  # of the folder that is made of it
+    assert again.config.rope_parameters["rope_type"] == scaled["rope_type"]
+    torch.testing.assert_close(logits_of(again, PROBES), logits_of(loaded.model, PROBES), atol=1e-3, rtol=1e-3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ggufwriting, "_turn_by_divisors", lambda model, path: None)
+        patch.setattr(ggufpositions, "scale_positions", lambda *given: None)
         with pytest.raises(GuardError, match="not the one"):
             check_gguf_export(loaded, path, PROBES, TEXTS, weights="f32")
+
+
+@pytest.mark.parametrize(("told", "rule"), [
+    ({"scaling.type": "linear", "scaling.factor": 8.0}, {"rope_type": "linear", "factor": 8.0}),
+    ({"scale_linear": 2.0}, {"rope_type": "linear", "factor": 2.0}),
+    ({"scaling.type": "yarn", "scaling.factor": 4.0, "scaling.original_context_length": 64},
+     {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}),
+    ({"scaling.type": "none"}, {"rope_type": "default"}), ({}, {"rope_type": "default"}),
+])
+def test_what_settings_say_of_positions_is_done(told: dict[str, Any], rule: dict[str, Any], tmp_path: Path) -> None:
+    loaded = made(tmp_path / "base", "qwen2")
+    plain = loaded.model.model.rotary_emb.inv_freq.clone()
+    settings = {"general.architecture": "qwen2", **{f"qwen2.rope.{name}": value for name, value in told.items()}}
+    ggufpositions.scale_positions(loaded.model, settings, written(loaded, tmp_path))
+    assert rule.items() <= loaded.model.config.rope_parameters.items()
+    assert torch.equal(plain, loaded.model.model.rotary_emb.inv_freq) == (rule["rope_type"] == "default")
+
+
+@pytest.mark.parametrize("told", [
+    {"scaling.type": "longrope", "scaling.factor": 4.0}, {"scaling.type": "linear", "scaling.factor": "4"},
+    {"scaling.type": "yarn", "scaling.factor": 4.0}, {"scaling.type": "linear", "scaling.factor": -1.0},
+    {"scaling.type": "yarn", "scaling.factor": 4.0, "scaling.original_context_length": 64,
+     "scaling.yarn_log_multiplier": 0.1},
+])
+def test_positions_that_are_scaled_by_no_known_rule_are_refused(told: dict[str, Any], tmp_path: Path) -> None:
+    loaded = made(tmp_path / "base", "qwen2")
+    settings = {"general.architecture": "qwen2", **{f"qwen2.rope.{name}": value for name, value in told.items()}}
+    with pytest.raises(ModelError, match="not read from GGUF"):
+        ggufpositions.scale_positions(loaded.model, settings, written(loaded, tmp_path))
+
+
+@pytest.mark.parametrize(("theta", "factor", "low", "high", "length"), [
+    (500000.0, 8.0, 1.0, 4.0, 8192), (500000.0, 32.0, 1.0, 4.0, 8192), (10000.0, 4.0, 2.0, 6.0, 3000)])
+def test_the_rule_behind_divisors_is_found(theta: float, factor: float, low: float, high: float, length: int) -> None:
+    def divided(rule: dict[str, float]) -> np.ndarray:
+        share = np.clip((rule["original_max_position_embeddings"] / waves - rule["low_freq_factor"])
+                        / (rule["high_freq_factor"] - rule["low_freq_factor"]), 0, 1)
+        return 1 / ((1 - share) / rule["factor"] + share)
+
+    waves = 2 * np.pi * theta ** (np.arange(64) / 64)
+    wanted = divided({"factor": factor, "low_freq_factor": low, "high_freq_factor": high,
+                      "original_max_position_embeddings": length})
+    found = ggufpositions.llama3_rule(wanted.astype(np.float32).astype(np.float64), theta)
+    assert found is not None
+    np.testing.assert_allclose(divided(found), wanted, rtol=1e-3)
+    assert ggufpositions.llama3_rule(wanted[::-1].copy(), theta) is None
 
 
 def test_a_begin_token_is_put_before_texts_again(tmp_path: Path) -> None:

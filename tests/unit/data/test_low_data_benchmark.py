@@ -286,10 +286,10 @@ def test_lora_tells_labels_and_gives_up_training_in_time(causal_folder):
     models = {"smollm2-135m": str(causal_folder)}
     given = asked(COLOURS[:12], ["rose 50", "sky 51"], True, 600, models)
     assert set(languages.lora(given)) <= {"red", "blue"}
-    assert given.notes == {"longest": 256, "steps": 60, "done": 60}
+    assert given.notes == {"longest": 256, "steps": 60, "done": 60, "guessed": 0}
     late = asked(COLOURS[:12], ["rose 50", "sky 51"], True, 0, models)
-    assert len(languages.lora(late)) == 2
-    assert late.notes == {"longest": 32, "steps": 60, "done": 0}
+    assert len(set(languages.lora(late))) == 1
+    assert late.notes == {"longest": 32, "steps": 60, "done": 0, "guessed": 2}
 
 
 def test_answers_are_generated_in_order_whatever_their_length(causal_folder):

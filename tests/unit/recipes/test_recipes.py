@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scrimp.core.errors import OptionError, ScrimpError
@@ -258,6 +258,7 @@ JSONISH = st.recursive(
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(key=st.sampled_from([*Recipe.model_fields, "other"]), value=JSONISH)
+@example(key="track", value="")
 def test_any_value_anywhere_is_read_or_refused(tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(json.dumps({"data": "a.csv", key: value}), encoding="utf-8")

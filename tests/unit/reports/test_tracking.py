@@ -16,6 +16,7 @@ from unit.reports.sample import classification
 import scrimp
 from scrimp.core.errors import OptionError
 from scrimp.core.listeners import listening, tell, within
+from scrimp.recipes import fields
 from scrimp.recipes.calls import calls
 from scrimp.recipes.fields import Tracked
 from scrimp.recipes.schema import load
@@ -27,7 +28,7 @@ from scrimp.verbs import Fit, Tune
 class Fake(Tracker):
     """A tracker that notes what it is told, and does what is planted."""
 
-    name, packages = "fake", ("json",)
+    name, packages = "wandb", ("json",)
     seen: ClassVar[list[Any]] = []
     planted: ClassVar[dict[str, Any]] = {}
 
@@ -48,7 +49,7 @@ class Fake(Tracker):
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
-    monkeypatch.setitem(TRACKERS, "fake", Fake)
+    monkeypatch.setitem(TRACKERS, "wandb", Fake)
     monkeypatch.setattr(Fake, "seen", [])
     monkeypatch.setattr(Fake, "planted", {})
     return Fake
@@ -114,7 +115,7 @@ def test_tensorboard_holds_the_curves_and_what_came_of_them(rows: Path, causal_f
 
 def test_a_tracked_run_is_the_run_that_it_would_have_been(rows: Path, causal_folder: Path, tmp_path: Path,
                                                           fake: type[Fake]) -> None:
-    for name, options in (("plain", {}), ("told", {"track": "fake"})):
+    for name, options in (("plain", {}), ("told", {"track": "wandb"})):
         tune(rows, tmp_path / name, causal_folder, **options)
     hashes = [hashlib.sha256((tmp_path / name / "model" / "adapter_model.safetensors").read_bytes()).hexdigest()
               for name in ("plain", "told")]
@@ -170,18 +171,18 @@ def test_what_nobody_named_is_not_heard() -> None:
 def test_a_tracker_that_fails_in_the_middle_costs_one_warning(tmp_path: Path, fake: type[Fake], warned: list[str],
                                                               error: BaseException) -> None:
     fake.planted["log"] = raising(error)
-    with tracked(["fake"], request(tmp_path)) as done, within("lora/shipped"):
+    with tracked(["wandb"], request(tmp_path)) as done, within("lora/shipped"):
         for step in range(50):
             tell(step, loss=1.0)
         done(classification())
-    assert len(warned) == 1 and "fake is told no more, and the run goes on" in warned[0]
+    assert len(warned) == 1 and "wandb is told no more, and the run goes on" in warned[0]
     assert [what for what, _ in fake.seen] == ["begin"]
 
 
 def test_a_run_goes_on_beside_a_tracker_that_fails(rows: Path, causal_folder: Path, tmp_path: Path, fake: type[Fake],
                                                    warned: list[str]) -> None:
     fake.planted["log"] = raising(OSError("disk full"))
-    outcome = tune(rows, tmp_path / "run", causal_folder, track="fake,tensorboard")
+    outcome = tune(rows, tmp_path / "run", causal_folder, track="wandb,tensorboard")
     assert outcome.winner == "lora" and (tmp_path / "run" / "report.html").exists()
     assert len(warned) == 1
     assert list((tmp_path / "run" / "tracking" / "tensorboard").iterdir())
@@ -192,10 +193,10 @@ def test_a_tracker_that_hangs_is_left_behind(tmp_path: Path, fake: type[Fake], w
     monkeypatch.setattr(tracking, "_LAST_WORDS_S", 0.05)
     never = threading.Event()
     fake.planted["log"] = never.wait
-    with tracked(["fake"], request(tmp_path)) as done, within("a"):
+    with tracked(["wandb"], request(tmp_path)) as done, within("a"):
         tell(1, loss=1.0)
         done(classification())
-    assert warned == ["fake is told no more, and the run goes on: it did not finish in time"]
+    assert warned == ["wandb is told no more, and the run goes on: it did not finish in time"]
     never.set()
 
 
@@ -204,15 +205,15 @@ def test_a_tracker_that_is_too_slow_loses_no_step_of_the_run(tmp_path: Path, fak
     monkeypatch.setattr(tracking, "_WAITING", 3)
     slow = threading.Event()
     fake.planted["log"] = slow.wait
-    with tracked(["fake"], request(tmp_path)), within("a"):
+    with tracked(["wandb"], request(tmp_path)), within("a"):
         for step in range(10):
             tell(step, loss=1.0)
-    assert warned == ["fake is told no more, and the run goes on: it is too slow"]
+    assert warned == ["wandb is told no more, and the run goes on: it is too slow"]
     slow.set()
 
 
 def test_a_run_that_fails_is_told_as_one(tmp_path: Path, fake: type[Fake]) -> None:
-    with pytest.raises(ValueError, match="no"), tracked(["fake"], request(tmp_path)):
+    with pytest.raises(ValueError, match="no"), tracked(["wandb"], request(tmp_path)):
         raise ValueError("no")
     assert fake.seen[-1] == ("end", ({}, {}, False))
 
@@ -221,8 +222,8 @@ def test_a_run_that_fails_is_told_as_one(tmp_path: Path, fake: type[Fake]) -> No
 
 def test_a_tracker_that_cannot_be_begun_stops_before_the_work(tmp_path: Path, fake: type[Fake]) -> None:
     fake.planted["begin"] = raising(ConnectionError("no account"))
-    with pytest.raises(OptionError, match="fake cannot be begun") as caught:
-        scrimp.fit("nowhere.csv", out=tmp_path / "run", track="fake")
+    with pytest.raises(OptionError, match="wandb cannot be begun") as caught:
+        scrimp.fit("nowhere.csv", out=tmp_path / "run", track="wandb")
     assert caught.value.why == "no account"
 
 
@@ -239,6 +240,7 @@ def test_what_is_not_installed_or_unknown_is_said_first(verb: Any, tmp_path: Pat
 
 
 def test_the_option_says_what_there_is() -> None:
+    assert tuple(TRACKERS) == fields.TRACKERS
     assert str(Tracked.model_fields["track"].description).endswith(", ".join(TRACKERS) + ".")
 
 

@@ -10,7 +10,7 @@ import tiny
 
 import scrimp
 from scrimp.checkpoints import ggufwriting
-from scrimp.core.errors import GuardError, ModelError, OptionError
+from scrimp.core.errors import GuardError, ModelError, OptionError, WorkspaceError
 from scrimp.serving import graphs
 
 
@@ -90,7 +90,35 @@ def test_a_failed_proof_leaves_nothing(tuned: Path, fitted: Path, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("form", ["adapter", "merged", "onnx"])
-def test_the_type_of_weights_is_of_gguf_alone(tmp_path: Path, form: str) -> None:
-    with pytest.raises(OptionError, match="keeps the type of weights"):
-        scrimp.export(tmp_path, out=tmp_path / "out", form=form, weights="f16")
+@pytest.mark.parametrize(("form", "weights"), [("adapter", "f16"), ("merged", "q8_0"), ("onnx", "f32")])
+def test_a_form_is_not_written_with_any_type_of_weights(tmp_path: Path, form: str, weights: str) -> None:
+    with pytest.raises(OptionError, match=f"'{form}' is not written with {weights}"):
+        scrimp.export(tmp_path, out=tmp_path / "out", form=form, weights=weights)
+
+
+@pytest.mark.parametrize(("weights", "stored"), [("f32", "float32"), ("f16", "float16"), ("bf16", "bfloat16")])
+def test_a_merged_model_has_the_type_of_weights_that_was_asked_for(tuned: Path, tmp_path: Path, weights: str,
+                                                                   stored: str) -> None:
+    from safetensors import safe_open
+
+    out = scrimp.export(tuned, out=tmp_path / "out", form="merged", weights=weights)
+    assert json.loads((out / "config.json").read_text())["dtype"] == stored
+    with safe_open(out / "model.safetensors", "pt") as file:
+        assert {str(file.get_tensor(name).dtype) for name in file.keys()} == {f"torch.{stored}"}  # noqa: SIM118
+
+
+def test_a_merge_that_rounding_changes_too_much_says_how_it_does_not(tuned: Path, tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    from scrimp.checkpoints import exporting
+
+    monkeypatch.setitem(exporting.TOLERANCE, exporting.DTYPES["bf16"], 1e-6)
+    with pytest.raises(GuardError, match="--weights f32"):
+        scrimp.export(tuned, out=tmp_path / "out", form="merged", weights="bf16")
+    assert not list(tmp_path.iterdir())
+    scrimp.export(tuned, out=tmp_path / "out", form="merged", weights="f32")
+
+
+def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="no folder of a finished run"):
+        scrimp.export(tmp_path / "nowhere", out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())

@@ -86,6 +86,16 @@ def test_tune_refuses_what_no_plan_knows(asked: list[verbs.Verb], tmp_path: Path
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize(("options", "what"), [
+    ({"steps": 8, "epochs": 1}, "give 'epochs' or 'steps', not both"), ({"epochs": "x"}, "'epochs'"),
+])
+def test_no_other_name_is_proposed_for_what_has_the_right_one(asked, tmp_path: Path, options: dict, what: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        scrimp.tune("a.csv", out=tmp_path / "a", **options)
+    assert caught.value.what.startswith(what)
+    assert caught.value.fix == "scrimp methods lists the choices"
+
+
 @pytest.mark.parametrize(("options", "hint"), [
     ({"bugdet": "5m"}, "did you mean 'budget'"), ({"budget": "soon"}, "no duration"), ({"budget": {"tiem": 1}}, "tiem"),
     ({"budget": "time=1m,memory"}, "key=value"), ({"columns": "text"}, "key=value"), ({"layout": "table"}, "layout"),
