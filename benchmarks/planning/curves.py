@@ -28,7 +28,7 @@ from scrimp.core.workspace import atomic_write
 from scrimp.evidence import Lab
 from scrimp.planning.curves import Point
 from scrimp.planning.outlook import MOST_PARTS, sizes
-from scrimp.serving.logistic import fit_linear_head
+from scrimp.serving.heads import LabelHead
 
 TASKS: Mapping[str, Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "tuning": {
@@ -113,9 +113,9 @@ def measured(rows: Rows, seed: int) -> dict[str, Curve]:
             learned = slice(part * size, (part + 1) * size)
             if len(set(rows.y[learned].tolist())) < 2:
                 continue
-            head = fit_linear_head(rows.x[learned], rows.y[learned].tolist(), seed=seed)
+            head = LabelHead.fit(rows.x[learned], rows.y[learned].tolist(), seed=seed)
             odds = np.full((len(rows.test_y), len(classes)), -20.0)
-            odds[:, [classes.index(label) for label in head.labels]] = head.log_odds(rows.test_x)
+            odds[:, [classes.index(label) for label in head.labels]] = head.values(rows.test_x)
             odds -= np.logaddexp.reduce(odds, axis=1, keepdims=True)
             true = np.array([classes.index(label) for label in rows.test_y])
             wrong = np.mean(odds.argmax(axis=1) != true)

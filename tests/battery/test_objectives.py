@@ -28,10 +28,10 @@ PROMPT, ANSWER = 6, 3
 
 
 def rows(count: int = 4) -> list[Encoded]:
-    """Of one length, so that nothing is padded; each with a class, an answer, and a second one."""
+    """Of one length, so that nothing is padded; each with a class, a score, an answer, and a second one."""
     def one(n: int, first: int) -> Encoded:
         ids = [10 + n % 2, *range(20 + n, 19 + n + PROMPT), first, first + n % 2, 2]
-        return Encoded(ids, [False] * PROMPT + [True] * ANSWER, target=n % 2, row=n)
+        return Encoded(ids, [False] * PROMPT + [True] * ANSWER, target=n % 2, row=n, wanted=(2.0 * n,))
 
     return [replace(one(n, 100), second=one(n, 120)) for n in range(count)]
 
@@ -41,7 +41,10 @@ def start(preset: Preset, causal_folder: Path, encoder_folder: Path) -> nn.Modul
     """A model that the objective is of, all of which moves."""
     model: Any
     if preset.method.pooled:
-        model = PooledClassifier(AutoModel.from_pretrained(encoder_folder, dtype=torch.float32), ("no", "yes"))
+        encoder = AutoModel.from_pretrained(encoder_folder, dtype=torch.float32)
+        heads: dict[str, dict[str, Any]] = {"label": {"labels": ("no", "yes")},
+                                            "score": {"labels": (), "scale": (3.0, 2.0)}}
+        model = PooledClassifier(encoder, **heads[preset.method.answers])
     else:
         model = AutoModelForCausalLM.from_pretrained(causal_folder, dtype=torch.float32)
     return build("adapter", "full").attach(model)

@@ -35,12 +35,16 @@ from transformers import AutoModel, AutoTokenizer
 
 base = resolve({base}).path
 encoder = PeftModel.from_pretrained(AutoModel.from_pretrained(base), ".")
-head, labels = load_file("head.safetensors"), json.load(open("head.json"))["labels"]
+head, {read} = load_file("head.safetensors"), json.load(open("head.json"))["{read}"]
 inputs = AutoTokenizer.from_pretrained(base)("A text.", return_tensors="pt")
 mask = inputs["attention_mask"][..., None]
 pooled = (encoder(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
-print(labels[int((pooled @ head["weight"].T + head["bias"]).argmax())])
+{answer}
 ```''',
+}
+_ANSWERS = {  # of pooled heads: what is read of their description, and what is said
+    "label": ("labels", 'print(labels[int((pooled @ head["weight"].T + head["bias"]).argmax())])'),
+    "score": ("scale", 'print(scale[0] + scale[1] * float(pooled @ head["weight"][0] + head["bias"]))'),
 }
 
 _HEADING = "## Loading it with plain libraries"
@@ -96,12 +100,14 @@ def card(facts: Mapping[str, Any]) -> str:
         facts: ``name`` (a title), ``base`` (name of the base model or None), ``licence`` (SPDX identifier or None),
             ``data`` (hash of the training rows), ``rows`` (how many), ``recipe`` (the choices), ``budget``, ``scores``
             (``Score``-like objects: metric, value, low, high, n), ``retention`` (``Retention``-like or None),
-            ``warnings``, and ``loads``: ``"adapter"``, ``"pooled"`` or None for what plain libraries can open.
+            ``warnings``, ``loads``: ``"adapter"``, ``"pooled"`` or None for what plain libraries can open, and
+            ``answers``: ``"label"`` or ``"score"``, of what is pooled.
     """
     parts = [_front_matter(facts), f"# {_inline(facts['name'])}", "Made with scrimp. Load it with `scrimp predict`, "
              "`scrimp evaluate` or `scrimp.predict(run=..., data=...)`."]
     if loads := _USE.get(facts.get("loads") or ""):
-        code = loads.format(base=json.dumps(facts["base"]), find=_BASE)
+        read, answer = _ANSWERS[facts.get("answers", "label")]
+        code = loads.format(base=json.dumps(facts["base"]), find=_BASE, read=read, answer=answer)
         parts += [_HEADING, "In this folder:", code]
     parts += ["## Scores", _scores(facts["scores"]), "## What was forgotten", _retention(facts.get("retention")),
               "## How it was made", _made(facts)]

@@ -1,4 +1,4 @@
-"""A linear classifier on the pooled states of an encoder, and its two small files."""
+"""A linear head on the pooled states of an encoder, which chooses a label or says a score, and its two small files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from scrimp.checkpoints.validation import read_object, refusing
 from scrimp.core.errors import ModelError
 from scrimp.core.workspace import atomic_write
 
-__all__ = ["HEAD_CONFIG", "HEAD_WEIGHTS", "PooledClassifier", "Pooling", "load_head", "pool", "save_head"]
+__all__ = ["Answers", "HEAD_CONFIG", "HEAD_WEIGHTS", "PooledClassifier", "Pooling", "load_head", "pool", "save_head"]
 
 Pooling = Literal["mean", "cls", "last"]
+Answers = Literal["label", "score"]  #: what a head says
 
 HEAD_CONFIG, HEAD_WEIGHTS = "head.json", "head.safetensors"
 _FORMAT = 1
@@ -41,31 +42,42 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
 
 
 class PooledClassifier(nn.Module):
-    """Classes from pooled states: ``logits = head(pool(encoder(ids)))``. The head is float32 whatever the encoder is.
+    """Classes from pooled states, or a score: ``logits = head(pool(encoder(ids)))``.
+
+    Of a score the one logit tells how many spreads it is from the centre. The head is float32 whatever the encoder is.
 
     Reimers and Gurevych 2019, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks" (mean pooling).
 
     Args:
         encoder: any model whose output has ``last_hidden_state`` [B, L, D].
-        labels: distinct class names, in the order of the logits.
+        labels: distinct class names, in the order of the logits; none of a score.
         pooling: how a row's states become one vector.
         seed: of the head's first weights, which depend on nothing else.
+        scale: centre and spread of scores; None for labels.
 
     Raises:
-        ModelError: fewer than two labels, or one twice.
+        ModelError: fewer than two labels, or one twice; labels beside a scale.
     """
 
     def __init__(self, encoder: Any, labels: Sequence[str], *, pooling: Pooling = "mean",
-                 seed: int = 0) -> None:
+                 seed: int = 0, scale: tuple[float, float] | None = None) -> None:
         super().__init__()
-        self.labels, self.pooling = tuple(labels), pooling
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+        self.labels, self.pooling, self.scale = tuple(labels), pooling, scale
+        if scale is not None:
+            if self.labels:
+                raise ModelError("a head that says scores has no labels")
+        elif len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
             raise ModelError(f"a classifier needs two or more distinct labels, not {list(self.labels)[:10]}")
         self.encoder = encoder
-        self.head = nn.Linear(encoder.config.hidden_size, len(self.labels), dtype=torch.float32)
+        self.head = nn.Linear(encoder.config.hidden_size, 1 if scale else len(self.labels), dtype=torch.float32)
         nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
         nn.init.zeros_(self.head.bias)
         self.to(next(encoder.parameters()).device)
+
+    @property
+    def answers(self) -> Answers:
+        """What it says."""
+        return "score" if self.scale else "label"
 
     @property
     def config(self) -> Any:
@@ -86,13 +98,14 @@ class PooledClassifier(nn.Module):
 
 
 def save_head(model: PooledClassifier, folder: Path) -> None:
-    """Write ``head.safetensors`` (weight [C, D], bias [C]) and ``head.json`` (labels, pooling) into ``folder``."""
+    """Write ``head.safetensors`` (weight [C, D], bias [C]) and ``head.json`` (labels, pooling, scale)."""
     from safetensors.torch import save
 
     weights = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
     atomic_write(folder / HEAD_WEIGHTS, save(weights))
+    scale = {"scale": list(model.scale)} if model.scale else {}
     atomic_write(folder / HEAD_CONFIG, json.dumps({"format": _FORMAT, "pooling": model.pooling,
-                                                   "labels": list(model.labels)}, indent=1))
+                                                   "labels": list(model.labels), **scale}, indent=1))
 
 
 def load_head(folder: Path, encoder: nn.Module) -> PooledClassifier:
@@ -111,11 +124,21 @@ def load_head(folder: Path, encoder: nn.Module) -> PooledClassifier:
         raise ModelError("'labels' is no list of texts", where=where)
     if pooling not in get_args(Pooling):
         raise ModelError(f"'pooling' cannot be {pooling!r:.40}", where=where)
-    if len(set(labels)) < max(2, len(labels)):
+    scale = _scale(told["scale"], where) if "scale" in told else None
+    if len(set(labels)) < max(2, len(labels)) and not (scale and not labels):
         raise ModelError("'labels' are not two or more distinct texts", where=where)
-    model = PooledClassifier(encoder, labels, pooling=cast(Pooling, pooling))
+    model = PooledClassifier(encoder, labels, pooling=cast(Pooling, pooling), scale=scale)
     with refusing("the head does not fit", folder / HEAD_WEIGHTS):
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     if not all(bool(value.isfinite().all()) for value in model.head.parameters()):
         raise ModelError("holds NaN or infinite numbers", where=str(folder / HEAD_WEIGHTS))
     return model.eval()
+
+
+def _scale(told: Any, where: str) -> tuple[float, float]:
+    """Checked centre and spread of scores."""
+    sound = isinstance(told, list) and len(told) == 2 and all(
+        isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < float("inf") for one in told)
+    if not sound or told[1] <= 0:
+        raise ModelError(f"'scale' cannot be {told!r:.40}", where=where)
+    return float(told[0]), float(told[1])

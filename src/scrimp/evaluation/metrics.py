@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.stats import rankdata
 
 from scrimp.core.errors import DataError
 from scrimp.core.options import Options
@@ -19,6 +20,8 @@ from scrimp.examples.records import Layout
 from scrimp.serving.base import wanted_text
 
 __all__ = ["Difference", "Metric", "metrics_for"]
+
+_ROUNDING = 1e-12  # what is left of squares, in their own size, where nothing varies
 
 Row = Mapping[str, Any]
 Prediction = Mapping[str, Any]
@@ -230,13 +233,98 @@ class PreferenceAccuracy(Metric):
         return wilson(contributions[:, 0].sum(), len(contributions))
 
 
+class OfScores(Metric):
+    """What compares the numbers that are said with those that are wanted."""
+
+    def pairs(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+        """Said and wanted, float64 [N] each."""
+        return (np.array([p["score"] for p in predictions], dtype=np.float64),
+                np.array([row["score"] for row in rows], dtype=np.float64))
+
+
+class Unbounded(OfScores):
+    """Of a score without bounds: with one row nothing is known of what others would say."""
+
+    def interval(self, contributions: np.ndarray, found: float) -> Interval:
+        return bootstrap(contributions, self.value) if len(contributions) > 1 else self.bounds
+
+
+class RootMeanSquaredError(Unbounded):
+    """Root of the mean squared difference from the true score, in its own unit: large misses weigh more."""
+
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, sys.float_info.max)
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        said, wanted = self.pairs(predictions, rows)
+        return _with_ones((said - wanted) ** 2)
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        return np.sqrt(mean_of_first(sums))
+
+
+class MeanAbsoluteError(Unbounded):
+    """Mean distance from the true score, in its own unit."""
+
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, sys.float_info.max)
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        said, wanted = self.pairs(predictions, rows)
+        return _with_ones(np.abs(said - wanted))
+
+
+class Determination(Unbounded):
+    """R²: the share of the scores' variance that is explained; 0 is what always saying their mean reaches.
+
+    Of scores that are all the same it is 1 if every one is met, and else 0.
+    """
+
+    bounds: ClassVar[tuple[float, float]] = (-sys.float_info.max, 1.0)
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        said, wanted = self.pairs(predictions, rows)
+        from_mean = wanted - wanted.mean()  # else small differences of large scores would be rounded away
+        return np.stack([(said - wanted) ** 2, from_mean, from_mean**2, np.ones(len(wanted))], axis=1)
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        missed, total, squares, count = np.moveaxis(sums, -1, 0)
+        varied = squares - total**2 / count
+        several, level = varied > _ROUNDING * squares, np.where(missed > 0, 0.0, 1.0)
+        found = np.where(several, 1.0 - missed / np.where(several, varied, 1.0), level)
+        return np.where(count > 0, found, np.nan)
+
+
+class Spearman(OfScores):
+    """Correlation of the ranks of what is said and of the true scores: 1 puts the rows in their true order.
+
+    Spearman 1904, "The Proof and Measurement of Association between Two Things". The ranks are those in the whole set,
+    in every resample. Where all scores are the same, or all that is said, it is 0.
+    """
+
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        said, wanted = (rankdata(values) / len(values) for values in self.pairs(predictions, rows))
+        return np.stack([said, wanted, said**2, wanted**2, said * wanted, np.ones(len(said))], axis=1)
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        said, wanted, said_squares, wanted_squares, products, count = np.moveaxis(sums, -1, 0)
+        together = products - said * wanted / count
+        apart = (said_squares - said**2 / count) * (wanted_squares - wanted**2 / count)
+        several = apart > _ROUNDING * said_squares * wanted_squares
+        found = np.where(several, np.clip(together / np.sqrt(np.where(several, apart, 1.0)), -1.0, 1.0), 0.0)
+        return np.where(count > 0, found, np.nan)
+
+
 def metrics_for(layout: Layout) -> tuple[str, ...]:
     """Names of the metrics that suit a layout, the one that decides first."""
     return _LAYOUTS[Layout(layout)]
 
 
 _FREE = ("exact-match", "chrf", "rouge-l")
-_LAYOUTS = {Layout.LABEL: ("accuracy", "macro-f1", "calibration-error"), Layout.PROMPT: _FREE, Layout.CHAT: _FREE,
+_LAYOUTS = {Layout.LABEL: ("accuracy", "macro-f1", "calibration-error"),
+            Layout.SCORE: ("rmse", "mae", "r2", "spearman"), Layout.PROMPT: _FREE, Layout.CHAT: _FREE,
             Layout.TEXT: ("perplexity",), Layout.PREFERENCE: ("preference-accuracy",)}
 
 
@@ -266,3 +354,7 @@ preset("chrf", ChrF)
 preset("rouge-l", RougeL)
 preset("perplexity", Perplexity)
 preset("preference-accuracy", PreferenceAccuracy)
+preset("rmse", RootMeanSquaredError)
+preset("mae", MeanAbsoluteError)
+preset("r2", Determination)
+preset("spearman", Spearman)

@@ -150,13 +150,17 @@ class Outlook(Options):
 
 
 class Sample(Options):
-    """A test row with what was wanted and what the untouched and the chosen model said."""
+    """A test row with what was wanted and what the untouched and the chosen model said.
+
+    Attributes:
+        right: whether that is what was wanted; None of scores, which are more or less so.
+    """
 
     input: str
     target: str
     before: str | None
     after: str
-    right: bool
+    right: bool | None
 
 
 class InspectedRow(Options):

@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -127,13 +127,19 @@ def _accumulates(name: str, decoder: Path, encoder: Path) -> None:
         raise ScrimpError("parts of a batch give another step than the whole")
 
 
-def _learns(pooled: bool, second: bool, labels: bool) -> Trial:
+def _learns(of: Literal["answers", "pairs", "labels", "scores"]) -> Trial:
     """An objective on rows of this kind."""
 
     def trial(name: str, decoder: Path, encoder: Path) -> None:
-        rows = [Encoded(ids=row.ids, trained=row.trained, target=row.target if labels else None, row=row.row,
-                        second=row.second if second else None) for row in _ROWS]
-        _tuned(_start(encoder if pooled else decoder, pooled=pooled), rows, adapter="full", objective=name)
+        rows = [Encoded(ids=row.ids, trained=row.trained, target=row.target if of == "labels" else None, row=row.row,
+                        second=row.second if of == "pairs" else None,
+                        wanted=(float(row.row),) if of == "scores" else None) for row in _ROWS]
+        if of == "scores":
+            start = _start(encoder)
+            start = start.with_model(PooledClassifier(start.model, (), scale=(3.5, 2.5)))
+        else:
+            start = _start(encoder, pooled=True) if of == "labels" else _start(decoder)
+        _tuned(start, rows, adapter="full", objective=name)
 
     return trial
 
@@ -142,9 +148,8 @@ _TRIALS: dict[str, dict[str, Trial]] = {
     "adapter": {"decoder": _decodes, "encoder": _encodes, "bfloat16": _halves, "saved and reloaded": _reloads,
                 "merged": _merges},
     "optimizer": {"with lora": _optimizes("lora"), "with full": _optimizes("full"), "exact in parts": _accumulates},
-    "objective": {"texts and answers": _learns(False, False, False),
-                  "pairs of answers, or rationales": _learns(False, True, False),
-                  "labels of an encoder": _learns(True, False, True)},
+    "objective": {"texts and answers": _learns("answers"), "pairs of answers, or rationales": _learns("pairs"),
+                  "labels of an encoder": _learns("labels"), "scores of an encoder": _learns("scores")},
 }
 
 

@@ -30,6 +30,7 @@ class Batch:
             batch, else -1. The rows stand first, then what belongs to them.
         reference: float32 [B], log-probability of the answer under the model that training began with, NaN where it was
             not measured.
+        wanted: float64 [B, K], what a head is to say of each row, NaN where nothing is wanted; K is 0 where of none is.
     """
 
     input_ids: np.ndarray
@@ -39,6 +40,7 @@ class Batch:
     rows: np.ndarray
     second: np.ndarray
     reference: np.ndarray
+    wanted: np.ndarray
 
     @property
     def tokens(self) -> int:
@@ -90,4 +92,10 @@ def collate(encoded: Sequence[Encoded], *, pad_id: int) -> Batch:
                  np.array([-1 if one.target is None else one.target for one in encoded], dtype=np.int64),
                  np.array([one.row for one in encoded], dtype=np.int64),
                  np.array([-1] * len(firsts) + [place for place, _ in pairs], dtype=np.int64),
-                 np.array([a for a, _ in measured] + [measured[place][1] for place, _ in pairs], dtype=np.float32))
+                 np.array([a for a, _ in measured] + [measured[place][1] for place, _ in pairs], dtype=np.float32),
+                 _wanted(encoded))
+
+
+def _wanted(encoded: Sequence[Encoded]) -> np.ndarray:
+    wide = max(len(one.wanted or ()) for one in encoded)
+    return np.array([one.wanted or (np.nan,) * wide for one in encoded], dtype=np.float64).reshape(len(encoded), wide)

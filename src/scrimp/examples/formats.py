@@ -26,7 +26,7 @@ _LONG_NAME = 60
 def read(source: str | Path | Iterable[Mapping[str, Any]], *, layout: Layout | str | None = None,
          columns: Mapping[str, str] | None = None, on_bad_row: Literal["fail", "skip"] = "fail",
          split: str | None = None, require_target: bool = True, report: Path | str | None = None,
-         keep_found: bool = False) -> Examples:
+         keep_found: bool = False, find_scores: bool = False) -> Examples:
     """Read examples and bring them to one layout.
 
     Args:
@@ -40,6 +40,8 @@ def read(source: str | Path | Iterable[Mapping[str, Any]], *, layout: Layout | s
         report: file for all bad rows. By default ``scrimp-bad-rows.txt`` in the current folder, only if there are more
             than the twenty that the message shows.
         keep_found: keep the fields of each row as they stand in the source too, in `Examples.found`.
+        find_scores: whether of two fields one may be a number to learn (`layouts.guess_score`); otherwise scores are
+            read as such if ``layout`` or ``columns`` say so.
 
     Raises:
         DataError: if the source cannot be read, has bad rows (``fail``), mixes layouts or has no usable row.
@@ -53,7 +55,7 @@ def read(source: str | Path | Iterable[Mapping[str, Any]], *, layout: Layout | s
         raise DataError("holds no rows", where=table.name,
                         why="there is nothing below the header" if table.headed else "it is empty")
     raws = [row for row in table.rows if isinstance(row, Raw)]
-    plans = _Plans(raws, table, layout, columns, require_target)
+    plans = _Plans(raws, table, layout, columns, require_target, find_scores)
     rows, used, bad = _sorted_out(table.rows, plans, require_target)
     if bad and (on_bad_row == "fail" or not rows):
         raise refuse(bad, len(table.rows), where=table.name, report=report, fix=_FIX)
@@ -114,13 +116,15 @@ class _Plans:
     asked: Layout | None
     columns: Mapping[str, str] | None
     require_target: bool
+    find_scores: bool
 
     def __post_init__(self) -> None:
         self._first: dict[tuple[str, ...], Raw] = {}
         for raw in self.raws:
             self._first.setdefault(tuple(raw.fields), raw)
-        self._plans = {names: self._plan(names) for names in self._first}
-        self._guessed = False
+        self._guessed = ""
+        score = self._score_plan()
+        self._plans = {names: score or self._plan(names) for names in self._first}
         if self._first and not any(self._plans.values()):
             self._settle_unknown()
         layouts_found = {plan.layout for plan in self._plans.values() if plan}
@@ -147,7 +151,7 @@ class _Plans:
             return f"{self.layout}: {self.table.reason}"
         how = "by the names of the fields"
         if self._guessed:
-            how = "guessed: of two fields one is named like a label or has few distinct values"
+            how = f"guessed: of two fields one {self._guessed}"
         elif self.asked or self.columns:
             how = "as asked for"
         return f"{plan.words if plan else self.layout} ({how})"
@@ -163,7 +167,26 @@ class _Plans:
         used = {column for plan in self._plans.values() if plan for column in plan.columns.values()}
         unused = list(dict.fromkeys(name for names in self._first for name in layouts.theirs(names)
                                     if name not in used))
-        return [f"fields not used: {', '.join(unused[:10])}{' ...' if len(unused) > 10 else ''}"] if unused else []
+        hint = "".join(f"; to learn the numbers of '{name}', name the layout 'score'" for name in self._scores(unused))
+        more = " ..." if len(unused) > 10 else ""
+        return [f"fields not used: {', '.join(unused[:10])}{more}{hint}"] if unused else []
+
+    def _scores(self, unused: Sequence[str]) -> list[str]:
+        """Fields of numbers that somebody may have meant to be learned, where nothing else is."""
+        if not self.find_scores or self.asked or self.columns or self.layout is not Layout.TEXT:
+            return []
+        columns = {name: [raw.fields.get(name) for raw in self.raws] for name in unused
+                   if layouts.planned(Layout.SCORE, ("text", name))}
+        return [name for name, values in columns.items() if layouts.nearly_all(layouts.numbers(values), values)][:1]
+
+    def _score_plan(self) -> Plan | None:
+        """The plan of rows of a text and a number, where one may be found."""
+        if not self.find_scores or self.asked or self.columns or self.table.reason or not self.raws:
+            return None
+        plan = layouts.guess_score([raw.fields for raw in self.raws])
+        if plan is not None:
+            self._guessed = "is named like a score and holds numbers that are no classes"
+        return plan
 
     def _plan(self, names: tuple[str, ...]) -> Plan | None:
         if self.columns:
@@ -192,7 +215,8 @@ class _Plans:
         if plan is None:
             raise DataError(f"the fields ({', '.join(names)}) tell no {self.asked or 'layout that is known'}",
                             where=where, fix=_MAP)
-        self._plans, self._guessed = {tuple(names): plan}, True
+        self._plans = {tuple(names): plan}
+        self._guessed = "is named like a label or has few distinct values"
 
     def _mixed(self) -> DataError:
         firsts: dict[Layout, str] = {}

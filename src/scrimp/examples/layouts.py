@@ -7,6 +7,7 @@ Case, spaces and hyphens in names do not matter.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,8 @@ from scrimp.examples.decoding import unusable
 from scrimp.examples.jsontext import Flaw, json_value
 from scrimp.examples.records import Layout
 
-__all__ = ["ADDED", "KEYS", "NAMES", "Plan", "Unusable", "given", "guess_two", "infer", "made", "planned", "theirs"]
+__all__ = ["ADDED", "KEYS", "NAMES", "Plan", "Unusable", "given", "guess_score", "guess_two", "infer", "made",
+           "nearly_all", "numbers", "planned", "theirs"]
 
 ADDED = "scrimp_"  #: how fields are named that were added to rows; they tell nothing of the layout
 
@@ -26,10 +28,13 @@ _PROMPTS = ("prompt", "instruction", "question", "query", "input")
 _TEXTS = ("text", "content", "document", "sentence", "review", "body", "comment", "message", "tweet", "post", "article",
           "passage", "utterance", "headline", "title")
 
+_LABELS = ("label", "category", "class", "target", "sentiment", "intent", "topic")
+
 #: the names that each key goes by
 NAMES: dict[str, tuple[str, ...]] = {
     "text": _TEXTS,
-    "label": ("label", "category", "class", "target", "sentiment", "intent", "topic"),
+    "label": _LABELS,
+    "score": ("score", "rating", "stars", "grade", "value", "y", *_LABELS),
     "prompt": _PROMPTS,
     "context": ("input", "context"),
     "completion": ("completion", "response", "answer", "output"),
@@ -47,8 +52,9 @@ KEYS: dict[Layout, tuple[tuple[str, ...], tuple[str, ...]]] = {
     Layout.PROMPT: (("prompt", "completion"), ("context", "rationale")),
     Layout.LABEL: (("text", "label"), ()),
     Layout.TEXT: (("text",), ()),
+    Layout.SCORE: (("text", "score"), ()),
 }
-_TARGETS = ("completion", "label", "chosen", "rejected")
+_TARGETS = ("completion", "label", "score", "chosen", "rejected")
 _LOOSE = {"text": _PROMPTS, "prompt": _TEXTS}
 _ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
           "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant", "tool": "tool",
@@ -56,6 +62,9 @@ _ROLES = {"system": "system", "developer": "system", "user": "user", "human": "u
 _KEPT = ("name", "tool_calls", "tool_call_id", "reasoning_content")
 _MAX_DEPTH = 64
 _FEW_LABELS = 50
+_NEARLY_ALL = 0.9  # of the values of a column of numbers; the others are errors of their rows
+_MOST = 1e100  # of a score, whose square is taken
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class Unusable(Exception):
@@ -146,11 +155,49 @@ def guess_two(rows: Sequence[Mapping[str, Any]]) -> Plan | None:
         return None
     distinct = {name: len({str(row[name]) for row in rows}) for name in names}
     few = [name for name in names if _plain(name) in NAMES["label"]] or [
-        name for name in names if 2 <= distinct[name] <= min(_FEW_LABELS, len(rows) // 2)]
+        name for name in names if 2 <= distinct[name] <= _few(len(rows))]
     if len(few) != 1:
         return None
     other = next(name for name in names if name != few[0])
     return Plan(Layout.LABEL, {"text": other, "label": few[0]})
+
+
+def guess_score(rows: Sequence[Mapping[str, Any]]) -> Plan | None:
+    """Of two fields, the one that is named like a score or a label and holds numbers to be learned as such.
+
+    Few whole numbers are classes. Under a label's name whole numbers are classes always, and numbers that are written
+    as texts, which can be read as labels, are so unless they are too many for labels.
+    """
+    names = theirs(list(dict.fromkeys(name for row in rows for name in row)))
+    scores, plain = [name for name in names if _plain(name) in NAMES["score"]], infer(names, require_target=True)
+    if len(names) != 2 or len(scores) != 1 or (plain and plain.layout not in (Layout.LABEL, Layout.TEXT)):
+        return None
+    values = [row.get(scores[0]) for row in rows]
+    found = numbers(values)
+    if not nearly_all(found, values):
+        return None
+    whole, few = all(number == int(number) for number in found), len(set(found)) <= _few(len(rows))
+    written = all(isinstance(value, str) for value in values)
+    classes = whole or (written and few) if _plain(scores[0]) in NAMES["label"] else whole and few
+    if classes:
+        return None
+    other = next(name for name in names if name != scores[0])
+    return Plan(Layout.SCORE, {"text": other, "score": scores[0]})
+
+
+def numbers(values: Iterable[Any]) -> list[float]:
+    """Those of the values that can be scores."""
+    return [found for value in values if (found := _number(value)) is not None]
+
+
+def nearly_all(found: Sequence[float], values: Sequence[Any]) -> bool:
+    """Whether so many of a column's values are numbers that it is one of numbers, and the others are errors."""
+    return len(found) >= _NEARLY_ALL * len(values)
+
+
+def _few(rows: int) -> int:
+    """So many distinct values of a column may be labels."""
+    return min(_FEW_LABELS, rows // 2)
 
 
 def made(fields: Mapping[str, Any], plan: Plan, *, require_target: bool) -> dict[str, Any]:
@@ -223,6 +270,39 @@ def _label(fields: _Fields) -> str:
     if not value.strip():
         raise Unusable(f"{told} is empty")
     return value.strip()
+
+
+def _score_row(fields: _Fields) -> dict[str, Any]:
+    row: dict[str, Any] = {"text": fields.text("text")}
+    return {**row, "score": _score(fields)} if fields.has("score") else row
+
+
+def _score(fields: _Fields) -> float:
+    value, told = fields.value("score"), fields.told("score")
+    if value is None or value == "":
+        raise Unusable(f"{told} is missing")
+    found = _number(value)
+    if found is None:
+        said = repr(value[:40]) if isinstance(value, str) else value if isinstance(value, float) else _kind(value)
+        raise Unusable(f"{told} is {said}; a score is a finite number such as 3.5")
+    if abs(found) > _MOST:
+        raise Unusable(f"{told} is larger than {_MOST:g}, of which the square cannot be computed")
+    return found
+
+
+def _number(value: Any) -> float | None:
+    """The finite number that a value is, or is written as; None if it is none."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        value = value.strip() if _NUMBER.fullmatch(value.strip()) else None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _prompt_row(fields: _Fields) -> dict[str, Any]:
@@ -320,8 +400,8 @@ def _content(content: Any, told: str) -> str:
     return content
 
 
-_MAKERS = {Layout.TEXT: _text_row, Layout.LABEL: _label_row, Layout.PROMPT: _prompt_row, Layout.CHAT: _chat_row,
-           Layout.PREFERENCE: _preference_row}
+_MAKERS = {Layout.TEXT: _text_row, Layout.LABEL: _label_row, Layout.SCORE: _score_row, Layout.PROMPT: _prompt_row,
+           Layout.CHAT: _chat_row, Layout.PREFERENCE: _preference_row}
 
 
 def _missing(value: Any) -> bool:

@@ -18,7 +18,7 @@ from datasketch import MinHash, MinHashLSH
 
 from scrimp.core.errors import OptionError
 from scrimp.core.progress import track
-from scrimp.examples.records import Examples, Layout, input_text, normal
+from scrimp.examples.records import Examples, Layout, input_text, natural, normal
 
 __all__ = ["Conflict", "Leakage", "conflicts", "duplicates", "find"]
 
@@ -59,7 +59,7 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Conflict:
-    """Rows that ask the same under different labels."""
+    """Rows that ask the same under different labels, or with different scores."""
 
     rows: tuple[int, ...]
     labels: tuple[str, ...]
@@ -120,14 +120,14 @@ def duplicates(examples: Examples, *, threshold: float | None = None) -> list[li
 
 
 def conflicts(examples: Examples) -> list[Conflict]:
-    """Texts that stand with several labels (label layout; none in others)."""
-    if examples.layout is not Layout.LABEL:
-        return []
+    """Texts that stand with several labels, or several scores; none in layouts that have neither."""
+    key = {Layout.LABEL: "label", Layout.SCORE: "score"}.get(examples.layout)
     found = []
-    for rows in _by_text(examples).values():
-        labels = {examples[i]["label"] for i in rows if "label" in examples[i]}
+    for rows in _by_text(examples).values() if key else ():
+        labels = {examples[i][key] for i in rows if key in examples[i]}
         if len(labels) > 1:
-            found.append(Conflict(tuple(rows), tuple(label for label in examples.labels if label in labels)))
+            ordered = sorted(labels, key=natural if key == "label" else float)
+            found.append(Conflict(tuple(rows), tuple(map(str, ordered))))
     return found
 
 

@@ -17,12 +17,15 @@ __all__ = ["Examples", "Layout", "input_text", "natural", "normal"]
 
 
 class Layout(StrEnum):
-    """What a row is: a document, a prompt with its completion, a chat, a text with its label, or a pair of answers."""
+    """What a row is: a document, a prompt with its completion, a chat, a text with its label or its score, or a pair of
+    answers.
+    """
 
     TEXT = "text"
     PROMPT = "prompt"
     CHAT = "chat"
     LABEL = "label"
+    SCORE = "score"
     PREFERENCE = "preference"
 
 
@@ -32,8 +35,8 @@ class Examples(Sequence[Mapping[str, Any]]):
 
     Attributes:
         rows: dicts of the layout's keys: ``{text}``, ``{prompt, completion, rationale?}``, ``{messages, tools?}``,
-            ``{text, label}`` or ``{prompt, chosen, rejected}``. Rows to predict on may lack what is wanted. Whatever
-            sequence is given, they are read from a file, each time anew.
+            ``{text, label}``, ``{text, score}`` or ``{prompt, chosen, rejected}``. Rows to predict on may lack what is
+            wanted. Whatever sequence is given, they are read from a file, each time anew.
         layout: of all rows.
         sources: where each row came from, such as ``train.jsonl:3``.
         layout_reason: how the layout was found, in words.

@@ -1,11 +1,12 @@
 """Splits that depend on what the rows say and not on where they stand.
 
 Each row's place is decided by a hash of its text, so that the same rows in another order are split alike. Rows that ask
-the same thing never stand on both sides, and each label has its share on both.
+the same thing never stand on both sides, and each label has its share on both; of scores, each part of their range.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +17,12 @@ from scrimp.examples.records import Examples, Layout, input_text, natural, norma
 
 __all__ = ["few", "folds", "split"]
 
+_MOST_BINS, _ROWS_A_BIN = 10, 10  # of scores, where there are so many rows
+
 
 @dataclass(frozen=True)
 class _Unit:
-    """Rows that stay together: their stratum (label, or empty), and their place in the order."""
+    """Rows that stay together: their stratum (see `_strata`), and their place in the order."""
 
     stratum: str
     place: str
@@ -96,14 +99,23 @@ def few(examples: Examples, per_class: int, *, seed: int) -> Examples:
 def _units(examples: Examples, seed: int, groups: Sequence[Hashable] | None) -> list[_Unit]:
     """Rows that ask the same or are of one group, joined; in the order of their places."""
     keys = [fingerprint([seed, normal(input_text(row))]) for row in examples.rows]
-    joined = _joined(keys, groups)
-    units = []
-    for rows in joined:
-        labels = Counter(examples[i].get("label", "") for i in rows)
-        most = max(labels.values())
-        stratum = min((label for label, count in labels.items() if count == most), key=natural)
+    strata, units = _strata(examples), []
+    for rows in _joined(keys, groups):
+        counts = Counter(strata[i] for i in rows)
+        most = max(counts.values())
+        stratum = min((one for one, count in counts.items() if count == most), key=natural)
         units.append(_Unit(stratum, min(keys[i] for i in rows), tuple(rows)))
     return sorted(units, key=lambda unit: unit.place)
+
+
+def _strata(examples: Examples) -> list[str]:
+    """Of each row its label, or in which part of all scores its own is, by rank; empty where it has neither."""
+    if examples.layout is not Layout.SCORE:
+        return [row.get("label", "") for row in examples.rows]
+    scores = [row.get("score") for row in examples.rows]
+    ranked = sorted(score for score in scores if score is not None)
+    bins = max(1, min(_MOST_BINS, len(ranked) // _ROWS_A_BIN))
+    return ["" if score is None else str(bisect_left(ranked, score) * bins // len(ranked)) for score in scores]
 
 
 def _joined(keys: Sequence[str], groups: Sequence[Hashable] | None) -> list[list[int]]:

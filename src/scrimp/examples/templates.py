@@ -36,6 +36,7 @@ class Encoded:
         trained: for each token, whether it is to be predicted. A first token has nothing before it and is never
             predicted, whatever stands here.
         target: class number (label layout), else None.
+        wanted: the numbers that a head is to say (of a score, itself), else None.
         row: number of the row in what was encoded.
         truncated: whether text was cut to fit.
         second: what belongs to the row beside it: the rejected answer, or the rationale, each after its prompt.
@@ -50,12 +51,14 @@ class Encoded:
     truncated: bool = False
     second: Encoded | None = None
     reference: tuple[float, float] | None = None
+    wanted: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
         """From its attributes as JSON has them."""
-        second, reference = told["second"], told["reference"]
-        return cls(**{**told, "second": second and cls.of(second), "reference": reference and tuple(reference)})
+        second, reference, wanted = told["second"], told["reference"], told["wanted"]
+        return cls(**{**told, "second": second and cls.of(second), "reference": reference and tuple(reference),
+                      "wanted": wanted and tuple(wanted)})
 
     @property
     def tokens(self) -> int:
@@ -110,6 +113,8 @@ class Template(Options):
         if self.style == "form" and self.layout is Layout.CHAT:
             raise ValueError("the style 'form' holds one text and one answer, and a chat has many turns; "
                              "take the style 'chat' or 'plain'")
+        if self.layout is Layout.SCORE and self.style != "pooled":
+            raise ValueError("no language model is asked for a score; take the style 'pooled', or the layout 'label'")
         return self
 
     @classmethod
@@ -122,12 +127,12 @@ class Template(Options):
         chat template), ``form`` for labels, which are scored and not conversed about, ``chat`` if there is a chat
         template, else ``plain``. What is reserved for completions is just enough for those of the given rows that
         would not fit otherwise, and at most half of ``max_tokens``. A text to be labelled is read for 256 tokens if
-        nothing else is said, everything else for 1024.
+        nothing else is said, everything else for 1024. Where a score is wanted, an encoder reads the text, as long.
         """
-        style = style or _suitable(tokenizer, examples.layout)
+        style, short = style or _suitable(tokenizer, examples.layout), examples.layout in (Layout.LABEL, Layout.SCORE)
         made = cls.parse({"layout": examples.layout, "labels": examples.labels, "instruction": instruction,
                           "system": system, "style": style,
-                          "max_tokens": max_tokens or (256 if examples.layout is Layout.LABEL else 1024)},
+                          "max_tokens": max_tokens or (256 if short else 1024)},
                          where="template")
         if made.layout not in (Layout.PROMPT, Layout.PREFERENCE) or style == "pooled":
             return made
@@ -197,7 +202,8 @@ class Template(Options):
         if len(ids) > self.max_tokens:
             ids = tokenizer(kept, split_special_tokens=True, truncation=True, max_length=self.max_tokens)["input_ids"]
         target = self._target(row, self.labels if labels is None else labels)
-        return Encoded(list(ids), [False] * len(ids), target, index, cut)
+        wanted = (row["score"],) if self.layout is Layout.SCORE and "score" in row else None
+        return Encoded(list(ids), [False] * len(ids), target, index, cut, wanted=wanted)
 
     def prompt(self, row: Mapping[str, Any], tokenizer: Any) -> list[int]:
         """What the model is asked: the ids of `encode` before the first trained one.
@@ -232,6 +238,8 @@ class Template(Options):
             target = last["content"] if last["role"] == "assistant" else ""
             asked = asked if last["role"] == "assistant" else row["messages"]
             return "\n".join(f"{m['role']}: {m['content']}" for m in asked), target
+        if "score" in row:
+            return input_text(row), f"{row['score']:g}"
         return input_text(row), row.get("completion", row.get("label", row.get("chosen", "")))
 
     def fingerprint(self, tokenizer: Any) -> str:
@@ -395,6 +403,8 @@ def _sequences(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _suitable(tokenizer: Any, layout: Layout) -> Literal["chat", "plain", "form", "pooled"]:
     """The style in which rows of ``layout`` are best put to a tokenizer's model."""
     chats = has_chat_template(tokenizer)
+    if layout is Layout.SCORE:
+        return "pooled"
     if not chats and getattr(tokenizer, "cls_token_id", None) is not None:
         return "pooled"
     if layout is Layout.LABEL:

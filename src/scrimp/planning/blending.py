@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from scrimp.core.workspace import atomic_write, folder_bytes
 from scrimp.evaluation.outcome import Rung
 from scrimp.examples.records import Layout
 from scrimp.planning.findings import Climbed
-from scrimp.serving.blend import Blend, fitted_weights, log_probabilities, member, pooled
+from scrimp.serving.base import Prediction, as_scores
+from scrimp.serving.blend import Blend, fitted_weights, log_probabilities, mean_weights, member, pooled
 
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
@@ -25,11 +26,12 @@ NAME = "blend"
 _LEAST_ROWS = 8     # to fit weights on
 _MOST_FITTED = 400  # rows; more of them change the weights little
 _FOLDS = 5          # in which the weights are fitted on the others
+_LEAST_WEIGHT = 0.02  # of a member's scores in their mean
 _DOUBT = 1.0        # nats, over all rows, by which the truth must be likelier without a member for it to go
 
 
 def blended(run: Run, climbed: Sequence[Climbed]) -> Climbed | None:
-    """The rungs that choose from labels as one, as a rung of its own; None where there is nothing to blend.
+    """The rungs that choose from labels, or say a score, as one rung; None where there is nothing to blend.
 
     Members without which the others do clearly better are left out. Of a judged row the blend says what it would with
     weights that were fitted without this row's fifth.
@@ -39,36 +41,85 @@ def blended(run: Run, climbed: Sequence[Climbed]) -> Climbed | None:
         climbed: all rungs that were tried.
     """
     members = [one for one in climbed if one.judged and one.record.skipped is None]
-    if run.train.layout is not Layout.LABEL or len(run.judged_rows) < _LEAST_ROWS or len(members) < 2:
+    if run.train.layout not in _MIXED or len(run.judged_rows) < _LEAST_ROWS or len(members) < 2:
         return None
-    labels = run.train.labels
-    truth = np.array([labels.index(row["label"]) for row in run.judged_rows])
-    logs = np.stack([log_probabilities(one.judged, labels) for one in members])
-    fitted = np.random.default_rng(run.request.seed).permutation(len(truth))[:_MOST_FITTED]
-    kept = _kept(logs[:, fitted], truth[fitted])
-    if len(kept) < 2:
+    mixed = _MIXED[run.train.layout](run, members)
+    if len(mixed.kept) < 2:
         return None
-    members, logs = [members[i] for i in kept], logs[kept]
-    weights = fitted_weights(logs[:, fitted], truth[fitted])
+    members, weights = [members[i] for i in mixed.kept], mixed.weights
     told = {"weights": dict(zip([one.record.name for one in members], weights.round(4).tolist(), strict=True))}
     folder = run.space.step(NAME, {**told, "of": [str(one.folder) for one in members]},
-                            lambda partial: _made(run, members, weights, _crossed(logs, truth), partial))
+                            lambda partial: _made(run, members, weights, mixed.judged(), partial))
     said = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
     record = Rung.parse(json.loads((folder / "rung.json").read_text(encoding="utf-8")), where=str(folder))
     return Climbed(record.model_copy(update={"chosen": told}), **said, folder=folder)
 
 
-def _made(run: Run, members: Sequence[Climbed], weights: np.ndarray, crossed: np.ndarray, folder: Path) -> None:
+class _Labels:
+    """The log-probabilities of several members, weighted.
+
+    Attributes:
+        kept: members that stay, in order.
+        weights: of these.
+    """
+
+    def __init__(self, run: Run, members: Sequence[Climbed]) -> None:
+        self._labels = run.train.labels
+        self._truth = np.array([self._labels.index(row["label"]) for row in run.judged_rows])
+        logs = np.stack([log_probabilities(one.judged, self._labels) for one in members])
+        fitted = _fitted_on(run)
+        self.kept = _kept(logs[:, fitted], self._truth[fitted])
+        self._logs = logs[self.kept]
+        self.weights = fitted_weights(self._logs[:, fitted], self._truth[fitted])
+
+    def judged(self) -> list[Prediction]:
+        """What the blend says of the judged rows."""
+        return as_scores(_crossed(self._logs, self._truth), self._labels)
+
+
+class _Scores:
+    """The scores of several members, weighted so that their mean is nearest to the truth; see `_Labels`."""
+
+    def __init__(self, run: Run, members: Sequence[Climbed]) -> None:
+        said = np.array([[one["score"] for one in member.judged] for member in members])
+        self._truth, fitted = np.array([row["score"] for row in run.judged_rows]), _fitted_on(run)
+        weights = mean_weights(said[:, fitted], self._truth[fitted])
+        self.kept = np.flatnonzero(weights > _LEAST_WEIGHT).tolist()
+        self._said = said[self.kept]
+        self.weights = mean_weights(self._said[:, fitted], self._truth[fitted])
+
+    def judged(self) -> list[Prediction]:
+        """What the blend says of the judged rows."""
+        found = np.empty(len(self._truth))
+        for others in _others(len(self._truth)):
+            found[~others] = mean_weights(self._said[:, others], self._truth[others]) @ self._said[:, ~others]
+        return [{"score": score} for score in found.tolist()]
+
+
+_MIXED: dict[Layout, type[_Labels] | type[_Scores]] = {Layout.LABEL: _Labels, Layout.SCORE: _Scores}
+
+
+def _fitted_on(run: Run) -> np.ndarray:
+    """Of the judged rows some, by chance, on which weights are fitted."""
+    return np.random.default_rng(run.request.seed).permutation(len(run.judged_rows))[:_MOST_FITTED]
+
+
+def _others(rows: int) -> Iterator[np.ndarray]:
+    """Of each fold of so many rows, which are outside of it; bool [N]."""
+    fold = np.arange(rows) % _FOLDS
+    return (fold != number for number in range(_FOLDS))
+
+
+def _made(run: Run, members: Sequence[Climbed], weights: np.ndarray, judged: list[Prediction], folder: Path) -> None:
     """Write the blend's predictor, record and predictions."""
     from scrimp.core.registry import build
-    from scrimp.serving.base import MANIFEST, as_scores
+    from scrimp.serving.base import MANIFEST
 
     labels = run.train.labels
     for number, one in enumerate(members):
         shutil.copytree(one.folder / "model", folder / "model" / member(number))
     atomic_write(folder / "model" / MANIFEST, Blend.manifest(labels, weights.tolist()).model_dump_json(indent=1))
     both = min(len(one.tested) for one in members)
-    judged = as_scores(crossed, labels)
     tested, probed = (pooled(said, weights.tolist(), labels) for said in
                       ([one.tested[:both] for one in members], [one.probed for one in members]))
     metric = build("metric", run.metric)
@@ -107,9 +158,8 @@ def _kept(logs: np.ndarray, truth: np.ndarray) -> list[int]:
 
 def _crossed(logs: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Log-probabilities [N, C] of the blend, each row's with weights fitted on the other folds; unnormalised."""
-    found, fold = np.empty(logs.shape[1:]), np.arange(len(truth)) % _FOLDS
-    for number in range(_FOLDS):
-        others = fold != number
+    found = np.empty(logs.shape[1:])
+    for others in _others(len(truth)):
         found[~others] = np.einsum("m,mnc->nc", fitted_weights(logs[:, others], truth[others]), logs[:, ~others])
     return found
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import pstdev
 from typing import TYPE_CHECKING, Any
 
 from scrimp.core.errors import GuardError
@@ -88,9 +89,9 @@ def _hand_over(run: Run, winner: Climbed, base: Base | None) -> None:
         shutil.copytree(winner.folder / "model", folder, dirs_exist_ok=True)
         atomic_write(folder / "README.md", _card(run, winner.record, base, folder))
     again = load_predictor(target).predict(parity_rows(run.train, run.test), meter=run.meter)
-    tolerance = _tolerance(target)
+    tolerance, unit = _tolerance(target), _unit(run.train)
     for now, then in zip(again, winner.probed, strict=True):
-        if not _same(now, then, tolerance):
+        if not _same(now, then, tolerance, unit):
             raise GuardError("the saved model predicts something else than the one that was evaluated",
                              where=str(target), why=f"evaluated: {then}; loaded from disk: {now}",
                              fix="this is a defect of scrimp; please report it with the ledger")
@@ -106,8 +107,18 @@ def _tolerance(folder: Path) -> float:
     return max(1.0, weight) * max(_TOLERANCE[one.dtype] for one in found)
 
 
-def _same(now: Prediction, then: Prediction, tolerance: float) -> bool:
-    """Whether two predictions agree: texts to the letter, probabilities and losses within ``tolerance``."""
+def _unit(train: Examples) -> float:
+    """In what scores are told apart: their spread."""
+    return pstdev(row["score"] for row in train.rows) or 1.0 if train.layout is Layout.SCORE else 1.0
+
+
+def _same(now: Prediction, then: Prediction, tolerance: float, unit: float = 1.0) -> bool:
+    """Whether two predictions agree: texts to the letter, probabilities, losses and scores within ``tolerance``.
+
+    Scores are told in ``unit``.
+    """
+    if "score" in then:
+        return bool(abs(now["score"] - then["score"]) <= tolerance * unit)
     if "scores" in now and "scores" in then:
         return all(abs(now["scores"][k] - then["scores"][k]) <= tolerance for k in then["scores"])
     if measured := {"loss", "chosen", "rejected"} & set(then):
@@ -116,6 +127,8 @@ def _same(now: Prediction, then: Prediction, tolerance: float) -> bool:
 
 
 def _answer(prediction: Prediction) -> str:
+    if "score" in prediction:
+        return f"{prediction['score']:.4g}"
     return str(prediction["label"] if "label" in prediction else prediction["text"])
 
 
@@ -131,7 +144,7 @@ def _card(run: Run, record: Rung, base: Base | None, folder: Path) -> str:
         "data": run.train.fingerprint, "rows": len(run.train),
         "recipe": record.chosen, "budget": run.request.budget.model_dump(exclude_none=True),
         "scores": record.test or (record.validation,), "retention": record.retention, "warnings": run.warnings,
-        "loads": loads,
+        "loads": loads, "answers": "score" if run.train.layout is Layout.SCORE else "label",
     })
 
 
@@ -191,9 +204,14 @@ def _expected(run: Run, climbed: Sequence[Climbed], winner: Climbed) -> Score | 
 
 
 def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:
-    """Some test rows, those first where the winner says something else than the untouched model."""
+    """Some test rows, those first where the winner says something else than the untouched model.
+
+    Of scores, those first that it misses by most.
+    """
     if run.test is None or run.train.layout in (Layout.TEXT, Layout.PREFERENCE):
         return ()
+    if run.train.layout is Layout.SCORE:
+        return _missed(run.test, winner.tested)
     said = [_answer(p) for p in winner.tested]
     was: list[str | None] = [_answer(p) for p in before.tested[:len(said)]] if before else []
     was += [None] * (len(said) - len(was))
@@ -203,3 +221,10 @@ def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample,
         found.append(Sample(input=asked, target=target, before=was[i], after=said[i],
                             right=said[i].strip() == target.strip()))
     return tuple(found)
+
+
+def _missed(test: Examples, said: Sequence[Prediction]) -> tuple[Sample, ...]:
+    """The test rows whose score is missed by most."""
+    worst = sorted(range(len(said)), key=lambda i: -abs(said[i]["score"] - test[i]["score"]))[:_SAMPLES]
+    return tuple(Sample(input=test[i]["text"], target=f"{test[i]['score']:.4g}", before=None, after=_answer(said[i]),
+                        right=None) for i in worst)

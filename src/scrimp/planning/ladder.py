@@ -33,6 +33,7 @@ from scrimp.planning.outlook import outlook
 from scrimp.planning.protocol import Protocol, everything, held_out
 from scrimp.planning.rungs import (
     Base,
+    ConstantRung,
     FrozenRung,
     JoinedRung,
     NearestRung,
@@ -59,7 +60,7 @@ _SHIPPED = "shipped.json"  # in a rung's folder: what became of the model that w
 
 
 def climb(request: Any) -> Outcome:
-    """Untouched model, controls, LoRA. Leaves ``model/``, ``scores.json`` and ``ledger.jsonl`` in ``out``."""
+    """Untouched model, controls, tuned ones. Leaves ``model/``, ``scores.json`` and ``ledger.jsonl`` in ``out``."""
     return _run(request, "fit", lambda run: run.ladder())
 
 
@@ -79,7 +80,7 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome], *, column: str |
     meter = Meter(request.budget)
     with meter.part() as reading:
         material = gather(request, keep_found=column is not None)
-        base = _resolve(request.model)
+        base = _resolve(_stands_on(request, kind, material.train.layout))
     asked = request.model_dump(mode="json", exclude={"data", "test", "out", "workspace", "force"})
     inputs = {"asked": asked, "train": material.train.fingerprint, "base": base.fingerprint,
               "test": material.test.fingerprint if material.test is not None else None}
@@ -127,7 +128,8 @@ class Run:
         self.warnings = list(material.warnings)
         self.parts: dict[str, Bill] = {}
         self.train, self.test, self.test_origin = material.train, material.test, material.test_origin
-        self.base = Base(checkpoint, self.train, instruction=request.instruction)
+        self.base = Base(checkpoint, self.train, instruction=request.instruction) if _asks(self.train.layout) else \
+            self._encoder(checkpoint)
         self.metric = _metric(request.metric, self.train.layout)
         self._others = False  # whether there are other ways, so that one that does not fit the budget can be skipped
 
@@ -136,7 +138,7 @@ class Run:
     def ladder(self) -> Outcome:
         """Every rung that the person did not leave out, the cheap ones first."""
         self._inspect()
-        ways = [UntouchedRung(self.base), *self._on_the_side(), self._tuned_base()]
+        ways = self._ways()
         known = [*(way.name for way in ways), blending.NAME]
         wanted = self.request.rungs or known
         if unknown := set(wanted) - set(known):
@@ -164,12 +166,15 @@ class Run:
                        outlook=self._outlook(way, single, protocol))
 
     def spelt_out(self, plan: TunePlan) -> Outcome:
-        """The untouched model, and the one tuning that the person asked for."""
+        """The untouched model, or what always says the same, and the one tuning that the person asked for."""
+        if not _asks(self.train.layout) and self.base.causal:
+            raise OptionError(f"a {self.train.layout} is learned by an encoder, and {self.base.checkpoint.name} is a "
+                              "language model", where="model", fix="name an encoder: --model minilm")
         self._inspect()
         tuned = TunedRung(self.base, plan, ledger=self.ledger)
         unjudged = tuned.validates and self.test is None
         protocol = held_out(self.train, self.request.seed) if unjudged else everything(self.train)
-        ways: list[Way] = [UntouchedRung(self.base), tuned]
+        ways: list[Way] = [self._trivial(), tuned]
         self._timed(ways, protocol)
         climbed = [*self._climb_all(ways, protocol).values()]
         stopped = "; a fifth of the rows of its training said when to stop" if tuned.validates else ""
@@ -208,15 +213,29 @@ class Run:
         return TunedRung(self.base, default_plan(self.train, causal=self.base.causal, seed=self.request.seed),
                          ledger=self.ledger)
 
-    def _on_the_side(self) -> list[Way]:
-        """What does without the base model: the controls of the layout, and for labels an encoder, frozen and tuned."""
+    def _encoder(self, checkpoint: Any) -> Base:
+        """What reads a text, and is asked nothing."""
         from scrimp.signals.embeddings import MAX_TOKENS
 
-        if self.train.layout is not Layout.LABEL:
-            return [NearestRung()] if self.train.layout in (Layout.PROMPT, Layout.CHAT) else []
+        return Base(checkpoint, self.train, instruction=None, max_tokens=MAX_TOKENS)
+
+    def _ways(self) -> list[Way]:
+        """All that suits the layout: of scores no language model is asked, and the base is the encoder."""
+        last = [self._tuned_base()] if _asks(self.train.layout) else []
+        return [self._trivial(), *self._on_the_side(), *last]
+
+    def _trivial(self) -> Way:
+        """What is there without any learning: the model as it came, or always the same answer."""
+        return UntouchedRung(self.base) if _asks(self.train.layout) else ConstantRung()
+
+    def _on_the_side(self) -> list[Way]:
+        """What does without the base model: the controls of the layout, and for labels an encoder, frozen and tuned."""
+        layout = self.train.layout
+        if layout not in (Layout.LABEL, Layout.SCORE):
+            return [NearestRung()] if layout in (Layout.PROMPT, Layout.CHAT) else []
         seed, cache = self.request.seed, self.folder / "embeddings"
-        encoder = Base(_resolve(self.request.encoder), self.train, instruction=None, max_tokens=MAX_TOKENS)
-        return [WordCountsRung(seed), FrozenRung(encoder, cache, seed), JoinedRung(encoder, cache, seed),
+        encoder = self._encoder(_resolve(self.request.encoder)) if _asks(layout) else self.base
+        return [WordCountsRung(seed, layout), FrozenRung(encoder, cache, seed), JoinedRung(encoder, cache, seed),
                 TunedRung(encoder, encoder_plan(self.train, seed=seed), ledger=self.ledger, name="tuned-encoder")]
 
     # --- one rung -------------------------------------------------------------------------------------------------
@@ -426,6 +445,16 @@ def _spent_before(ledger: Ledger) -> Bill:
     rungs = [{name: event[name] for name in ("cpu_s", "tokens_forward", "tokens_backward", "flops")}
              for event in events if event["event"] == "rung"]
     return sum((Bill(**rung) for rung in rungs), Bill()).model_copy(update={"wall_s": attempted_s(events)})
+
+
+def _asks(layout: Layout) -> bool:
+    """Whether a language model can be asked for what rows of this layout want."""
+    return layout is not Layout.SCORE
+
+
+def _stands_on(request: Any, kind: str, layout: Layout) -> str:
+    """Name of the model that a run stands on: where none can be asked, `fit` has its encoder alone."""
+    return str(request.model if _asks(layout) or kind == "tune" else request.encoder)
 
 
 def _metric(named: str | None, layout: Layout) -> str:

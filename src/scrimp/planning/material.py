@@ -48,7 +48,7 @@ def gather(request: Any, *, keep_found: bool = False) -> Material:
         DataError: if the files cannot be used, are of different layouts, or leave nothing to learn from.
     """
     shape = {"columns": request.columns, "on_bad_row": request.on_bad_row}
-    train = read(request.data, layout=request.layout, keep_found=keep_found, **shape)
+    train = read(request.data, layout=request.layout, keep_found=keep_found, find_scores=True, **shape)
     warnings = [*train.notes]
     test, origin = None, "none: too few rows to hold any out; the scores are those of cross-validation"
     if request.test is not None:
@@ -62,7 +62,9 @@ def gather(request: Any, *, keep_found: bool = False) -> Material:
     leaked = 0
     if test is not None:
         train, leaked = _without_leaks(train, test, warnings)
-        _check_labels(train, test)
+    _check_several(train)
+    if test is not None:
+        _check_known(train, test)
     return Material(replace(train, notes=()), test, origin, _repeats(train, warnings), leaked, tuple(warnings))
 
 
@@ -86,16 +88,23 @@ def _repeats(train: Examples, warnings: list[str]) -> int:
     if repeated:
         warnings.append(f"{repeated} training rows repeat another row; they are kept together when rows are parted")
     if torn := leakage.conflicts(train):
-        warnings.append(f"{len(torn)} texts stand with different labels, such as {train.sources[torn[0].rows[0]]}")
+        warnings.append(f"{len(torn)} texts stand with different {train.layout}s, such as "
+                        f"{train.sources[torn[0].rows[0]]}")
     return repeated
 
 
-def _check_labels(train: Examples, test: Examples) -> None:
+def _check_several(train: Examples) -> None:
+    if train.layout not in (Layout.LABEL, Layout.SCORE):
+        return
+    found = {row[train.layout] for row in train.rows}
+    if len(found) < 2:
+        raise DataError(f"all training rows have the {train.layout} '{found.pop()}'", where=train.sources[0],
+                        fix=f"give rows of at least two {train.layout}s")
+
+
+def _check_known(train: Examples, test: Examples) -> None:
     if train.layout is not Layout.LABEL:
         return
-    if len(train.labels) < 2:
-        raise DataError(f"all training rows have the label '{train.labels[0]}'", where=train.sources[0],
-                        fix="give rows of at least two labels")
     if unknown := sorted(set(test.labels) - set(train.labels)):
         row = next(i for i, r in enumerate(test) if r["label"] == unknown[0])
         raise DataError(f"the test rows have labels that no training row has: {', '.join(unknown[:5])}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from scrimp.core.errors import BudgetError
 from scrimp.core.interrupts import stop_if_requested
 from scrimp.core.registry import build
 from scrimp.evaluation.outcome import Outlook, Score
+from scrimp.examples.records import Layout
 from scrimp.planning.curves import Point
 from scrimp.planning.timing import kept
 
@@ -40,7 +43,7 @@ def outlook(run: Run, way: Way, winner: Climbed, protocol: Protocol, meter: Mete
     the metric does not count errors.
     """
     metric, found = build("metric", run.metric), winner.record.validation
-    if way.kind != "control" or not run.train.labels or found is None or not metric.higher_is_better:
+    if way.kind != "control" or found is None or not _counts_errors(run, metric):
         return None
     allowed = _allowed(run)
     if not sizes(_learned(protocol), len(run.train.labels)) or (allowed.time or math.inf) < winner.record.bill.wall_s:
@@ -53,14 +56,55 @@ def outlook(run: Run, way: Way, winner: Climbed, protocol: Protocol, meter: Mete
     measured = [*((size, value) for size, value in smaller), (_learned(protocol), found.value)]
     if len({size for size, _ in measured}) < _LEAST_SIZES:  # parts of one label alone tell nothing
         return None
-    (least, most), rows = metric.bounds, len(run.train)
-    unseen = 0.5 * (most - least) / found.n  # an error that was not seen is counted as half of one
-    law = build("curve", "learning-curve").fit([Point({"rows": size}, max(most - value, unseen))
+    rows, errors = len(run.train), _Errors.of(metric, [value for _, value in measured], found.n)
+    law = build("curve", "learning-curve").fit([Point({"rows": size}, errors.of_value(value))
                                                 for size, value in measured], seed=run.request.seed)
     there = law.predict({"rows": 2 * rows})
-    value, low, high = (max(most - error, least) for error in (there.value, there.high, there.low))
-    return Outlook(rows=rows, twice=2 * rows, measured=tuple(measured), now=most - law.predict({"rows": rows}).value,
-                   then=Score(metric=run.metric, value=value, low=low, high=high, n=found.n))
+    value, *ends = (errors.value(error) for error in (there.value, there.low, there.high))
+    now = errors.value(law.predict({"rows": rows}).value)
+    return Outlook(rows=rows, twice=2 * rows, measured=tuple(measured), now=now,
+                   then=Score(metric=run.metric, value=value, low=min(ends), high=max(ends), n=found.n,
+                              higher_is_better=metric.higher_is_better))
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """A metric as an error: how far it is from its best value.
+
+    Attributes:
+        bounds: of the metric.
+        higher: whether its best value is the higher one.
+        unit: what errors are told in; those of a metric without bounds in the largest that was measured.
+        unseen: an error that was not seen, in units.
+    """
+
+    bounds: tuple[float, float]
+    higher: bool
+    unit: float
+    unseen: float
+
+    @classmethod
+    def of(cls, metric: Metric, values: Sequence[float], rows: int) -> _Errors:
+        """Of these values, each on so many rows: of an error that was not seen half of one is counted."""
+        (least, most), higher = metric.bounds, metric.higher_is_better
+        if max(-least, most) < sys.float_info.max:
+            return cls((least, most), higher, 1.0, 0.5 * (most - least) / rows)
+        largest = max(abs((most if higher else least) - value) for value in values)
+        return cls((least, most), higher, largest or 1.0, 0.5 / rows)
+
+    def of_value(self, value: float) -> float:
+        """The error that a value of the metric is, in units."""
+        return max(abs(self.bounds[self.higher] - value) / self.unit, self.unseen)
+
+    def value(self, error: float) -> float:
+        """The value of the metric that an error, in units, is."""
+        least, most = self.bounds
+        return max(most - error * self.unit, least) if self.higher else min(least + error * self.unit, most)
+
+
+def _counts_errors(run: Run, metric: Metric) -> bool:
+    """Whether the metric tells how many labels are wrong, or how wrong scores are."""
+    return run.train.layout is Layout.SCORE or (run.train.layout is Layout.LABEL and metric.higher_is_better)
 
 
 def _allowed(run: Run) -> Budget:
@@ -99,7 +143,7 @@ def _measured(run: Run, way: Way, protocol: Protocol, metric: Metric, meter: Met
                 stop_if_requested()
                 if meter.remaining_s() <= 0:
                     raise BudgetError("there is no time to measure a learning curve")
-                if len({row["label"] for row in rows.rows}) < 2:
+                if len({row[run.train.layout] for row in rows.rows}) < 2:
                     break
                 tested = run.train.subset(judge).rows
                 said += way.fit(rows, run.folder / "parts" / "outlook", meter).predict(tested, meter=meter)

@@ -1,7 +1,7 @@
 """The ways that `fit` tries, each a rung: it can be fitted on some rows, and then predicts.
 
-Controls stand beside what they control: word counts and frozen features for labels, the nearest training row's answer
-for free text, and the untouched model everywhere.
+Controls stand beside what they control: word counts and frozen features for labels and scores, the nearest training
+row's answer for free text, always the same answer for scores, and the untouched model wherever one can be asked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scrimp.checkpoints.validation import weight_files
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 
     from scrimp.checkpoints.loading import Checkpoint, Loaded
     from scrimp.examples.templates import Encoded
+    from scrimp.serving.heads import Head
     from scrimp.serving.predictors import Predictor
     from scrimp.tuning.curve import CurvePoint
     from scrimp.tuning.plan import TunePlan
 
-__all__ = ["Base", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung", "WordCountsRung",
-           "default_plan", "encoder_plan"]
+__all__ = ["Base", "ConstantRung", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung",
+           "WordCountsRung", "default_plan", "encoder_plan"]
 
 _STOPPING_SHARE = 0.2  # of the rows of a training that validates
 
@@ -71,6 +73,16 @@ class Base:
     def template(self) -> Template:
         return Template.for_(self.loaded.tokenizer, self.examples, instruction=self._instruction,
                              max_tokens=self._max_tokens)
+
+    def pooled(self) -> nn.Module:
+        """The model under a new head, which knows the labels of all rows, or in what scores are told."""
+        from scrimp.checkpoints.heads import PooledClassifier
+
+        scale = None
+        if self.examples.layout is Layout.SCORE:
+            scores = [row["score"] for row in self.examples.rows]
+            scale = fmean(scores), pstdev(scores) or 1.0
+        return PooledClassifier(self.loaded.model, self.examples.labels, scale=scale)
 
     @property
     def causal(self) -> bool:
@@ -133,24 +145,40 @@ class Rung(abc.ABC):
             self.base.forget()
 
 
+class ConstantRung(Rung):
+    """Always the mean score: what is worth nothing if it does not beat this."""
+
+    name = "constant"
+    kind = "control"
+    title = "Always the mean score"
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.serving.predictors import Constant
+
+        return Constant.fit(train)
+
+
 class WordCountsRung(Rung):
-    """TF-IDF of words with logistic regression: what needs no pretrained model at all."""
+    """TF-IDF of words under a linear head: what needs no pretrained model at all."""
 
     name = "word-counts"
     kind = "control"
-    title = "Word counts + logistic regression"
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, layout: Layout) -> None:
+        self._seed, self._regression = seed, _REGRESSIONS[layout]
+
+    @property
+    def title(self) -> str:
+        return f"Word counts + {self._regression}"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.serving.predictors import WordCounts
 
-        return WordCounts.fit(*_columns(train), meter=meter, seed=self._seed)
+        return WordCounts.fit(*_columns(train), head=_head(train.layout), meter=meter, seed=self._seed)
 
 
 class FrozenRung(Rung):
-    """Frozen embeddings with logistic regression: a pretrained encoder, untouched, under a linear head."""
+    """Frozen embeddings: a pretrained encoder, untouched, under a linear head."""
 
     name = "frozen-features"
     kind = "control"
@@ -161,14 +189,18 @@ class FrozenRung(Rung):
         self.base, self._cache, self._seed = encoder, cache, seed
 
     @property
+    def _regression(self) -> str:
+        return _REGRESSIONS[self.base.examples.layout]
+
+    @property
     def title(self) -> str:
-        return f"Frozen {self.base.checkpoint.name} features + logistic regression"
+        return f"Frozen {self.base.checkpoint.name} features + {self._regression}"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.serving.predictors import FrozenHead
 
-        return FrozenHead.fit(self.base.loaded, *_columns(train), meter=meter, seed=self._seed,
-                              cache=self._cache)
+        return FrozenHead.fit(self.base.loaded, *_columns(train), head=_head(train.layout), meter=meter,
+                              seed=self._seed, cache=self._cache)
 
 
 class JoinedRung(FrozenRung):
@@ -178,12 +210,13 @@ class JoinedRung(FrozenRung):
 
     @property
     def title(self) -> str:
-        return f"Frozen {self.base.checkpoint.name} features and word counts + logistic regression"
+        return f"Frozen {self.base.checkpoint.name} features and word counts + {self._regression}"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.serving.predictors import JoinedHead
 
-        return JoinedHead.fit(self.base.loaded, *_columns(train), meter=meter, seed=self._seed, cache=self._cache)
+        return JoinedHead.fit(self.base.loaded, *_columns(train), head=_head(train.layout), meter=meter,
+                              seed=self._seed, cache=self._cache)
 
 
 class NearestRung(Rung):
@@ -260,11 +293,7 @@ class TunedRung(Rung):
     @cached_property
     def model(self) -> nn.Module:
         """The model with its adapter attached, at the start of training."""
-        from scrimp.checkpoints.heads import PooledClassifier
-
-        loaded = self.base.loaded
-        start = loaded.model if self.base.causal else PooledClassifier(loaded.model, self.base.examples.labels)
-        return self.plan.attach(start)
+        return self.plan.attach(self.base.loaded.model if self.base.causal else self.base.pooled())
 
     @cached_property
     def _start(self) -> dict[str, Any]:
@@ -350,9 +379,19 @@ class TunedRung(Rung):
                                  micro_tokens=plan.options.micro_tokens, meter=meter)
 
 
-def _columns(train: Examples) -> tuple[list[str], list[str]]:
-    """Texts and labels."""
-    return [row["text"] for row in train.rows], [row["label"] for row in train.rows]
+def _columns(train: Examples) -> tuple[list[str], list[Any]]:
+    """Texts, and what is wanted of each."""
+    return [row["text"] for row in train.rows], [row[train.layout] for row in train.rows]
+
+
+def _head(layout: Layout) -> type[Head]:
+    from scrimp.serving.heads import LabelHead, ScoreHead
+
+    heads: dict[Layout, type[Head]] = {Layout.LABEL: LabelHead, Layout.SCORE: ScoreHead}
+    return heads[layout]
+
+
+_REGRESSIONS = {Layout.LABEL: "logistic regression", Layout.SCORE: "ridge regression"}
 
 
 def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
@@ -360,6 +399,8 @@ def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
     from scrimp.serving.predictors import Generator, LabelNames, LabelScorer, PooledHead
 
     loaded = base.loaded.with_model(tuned) if tuned is not None else base.loaded
+    if base.examples.layout is Layout.SCORE:  # an untouched head says nothing, and takes as long
+        return PooledHead(loaded if tuned is not None else loaded.with_model(base.pooled()), base.template)
     if not base.causal:
         return PooledHead(loaded, base.template) if tuned is not None else LabelNames(loaded, base.examples.labels)
     if base.examples.layout is Layout.LABEL:
@@ -390,6 +431,6 @@ def encoder_plan(examples: Examples, *, seed: int) -> TunePlan:
 
     epochs = min(16, max(3, round(_ENCODER_ROW_VISITS / len(examples))))
     return TunePlan.parse({"adapter": "full", "embeddings": False, "optimizer": "adamw", "learning_rate": 1e-4,
-                           "schedule": "cosine", "objective": "classify", "batch_size": 16, "epochs": epochs,
-                           "seed": seed},
+                           "schedule": "cosine", "batch_size": 16, "epochs": epochs, "seed": seed,
+                           "objective": "regress" if examples.layout is Layout.SCORE else "classify"},
                           where="the ladder's plan")

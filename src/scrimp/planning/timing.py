@@ -122,7 +122,8 @@ class Timing:
 
     def loading_s(self, ways: Sequence[Rung]) -> float:
         """Seconds in which the models of a blend of these are loaded again."""
-        return _LOADING_S * sum(way.base is not None for way in ways) if self._run.train.layout is Layout.LABEL else 0.0
+        blends = self._run.train.layout in (Layout.LABEL, Layout.SCORE)
+        return _LOADING_S * sum(way.base is not None for way in ways) if blends else 0.0
 
     def may_blend(self, ways: Sequence[Rung]) -> bool:
         """Whether there is time to check a blend of these."""
@@ -306,9 +307,9 @@ class Timing:
     def asks_paces(self) -> bool:
         """Whether it takes the paces of what is tuned to say how rows are parted.
 
-        Few rows with labels are folded in any case, as ways that tune nothing do well on them.
+        Few rows with labels or scores are folded in any case, as ways that tune nothing do well on them.
         """
-        return len(self._run.train) > _FEW_ROWS or self._run.train.layout is not Layout.LABEL
+        return len(self._run.train) > _FEW_ROWS or self._run.train.layout not in (Layout.LABEL, Layout.SCORE)
 
     def hopeless(self, tuned: TunedRung) -> bool:
         """Whether few rows are so long that there is no time by far to fold this way, as asking the model tells."""

@@ -8,7 +8,8 @@ __all__ = ["change", "count", "decimal", "duration", "estimate", "interval", "is
            "score", "share", "short", "size", "spoken"]
 
 _SHARES = frozenset({"accuracy", "balanced-accuracy", "exact-match", "f1", "macro-f1", "preference-accuracy"})
-_NAMES = {"macro-f1": "macro F1", "f1": "F1", "chrf": "chrF", "rouge-l": "ROUGE-L", "rougel": "ROUGE-L"}
+_NAMES = {"macro-f1": "macro F1", "f1": "F1", "chrf": "chrF", "rouge-l": "ROUGE-L", "rougel": "ROUGE-L",
+          "rmse": "RMSE", "mae": "MAE", "r2": "R²", "spearman": "Spearman's rank correlation"}
 
 
 def _key(metric: str) -> str:

@@ -42,12 +42,11 @@ def render(outcome: Outcome) -> str:
     """
     story.check(outcome)
     place = story.standing(outcome)
-    untouched = next((rung for rung in outcome.rungs if rung.kind == "untouched"), None)
     budget, other_limits = story.declared(outcome)
     return templates().get_template("page.html").render(
         outcome=outcome, data=outcome.data, winner=place.winner, place=place,
         headline=story.headline(outcome), verdict=story.verdict(place), expected=story.expected(outcome),
-        plain=story.in_plain_words(place, untouched), forgotten=story.forgotten(place.winner),
+        plain=story.in_plain_words(place, outcome.rungs), forgotten=story.forgotten(place.winner),
         quantizations=list(filter(None, map(story.quantization, outcome.rungs))),
         limit=budget.time, other_limits=other_limits,
         score_chart=_score_chart(outcome, place), other_scores=_other_scores(outcome),
@@ -97,7 +96,7 @@ def _score_chart(outcome: Outcome, place: story.Standing) -> Chart | None:
          for rung, score in scored],
         axis=f"{numbers.metric_name(metric)} on {place.basis} rows{better}",
         say=lambda value: numbers.score(value, metric), percent=numbers.is_share(metric),
-        reference=(rival.value, story.ROLES[place.rival.kind]) if rival and place.rival else None)
+        reference=(rival.value, story.role(place.rival)) if rival and place.rival else None)
 
 
 def _other_scores(outcome: Outcome) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,11 +13,17 @@ from scrimp.reports import numbers
 from scrimp.reports.text import clip
 
 __all__ = ["ROLES", "Standing", "check", "cost", "declared", "expected", "forgotten", "headline", "in_plain_words",
-           "outlook", "quantization", "standing", "verdict", "worsened"]
+           "outlook", "quantization", "role", "standing", "verdict", "worsened"]
 
 Basis = Literal["test", "validation"]
 ROLES = {"control": "the best control", "untouched": "the untouched model", "adapted": "the best adapted model",
          "blend": "the blend of several"}
+_CONSTANT = "constant"  # the way that always says the same
+
+
+def role(rung: Rung) -> str:
+    """The part that a rung plays beside the winner, in words."""
+    return "always the same answer" if rung.name == _CONSTANT else ROLES[rung.kind]
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,9 @@ def standing(outcome: Outcome) -> Standing:
     against = ("control", "untouched") if winner.kind in ("adapted", "blend") else ("adapted", "blend")
     rivals = [(rung, score) for rung in outcome.rungs
               if rung.kind in against and rung is not winner and (score := alone.of(rung))]
+    if not rivals and winner.kind == "control":
+        rivals = [(rung, score) for rung in outcome.rungs
+                  if rung.name == _CONSTANT and rung is not winner and (score := alone.of(rung))]
     if not rivals:
         return alone
     rival, score = max(rivals, key=lambda pair: pair[1].value if pair[1].higher_is_better else -pair[1].value)
@@ -96,7 +106,7 @@ def _measured(place: Standing) -> str:
 def _against(place: Standing) -> str:
     if place.rival is None or place.rival_score is None:
         return ""
-    return f", against {numbers.spoken(place.rival_score)} for {ROLES[place.rival.kind]}"
+    return f", against {numbers.spoken(place.rival_score)} for {role(place.rival)}"
 
 
 def forgotten(rung: Rung) -> str:
@@ -149,13 +159,24 @@ def verdict(place: Standing) -> str | None:
     return f"The two intervals overlap: with {rows} the difference may be chance. More rows would tell."
 
 
-def in_plain_words(place: Standing, untouched: Rung | None) -> str | None:
-    """An accuracy as rows out of a hundred, for those who do not read accuracies every day."""
+def in_plain_words(place: Standing, rungs: Sequence[Rung]) -> str | None:
+    """The score for those who do not read scores every day: an accuracy as rows of a hundred, an error as a miss."""
+    if place.score is not None and place.score.metric == "rmse":
+        return _missed_by(place, place.score, rungs)
     if place.score is None or not numbers.is_share(place.score.metric) or "f1" in place.score.metric.lower():
         return None
     told = f"Of 100 rows like these, about {_of_hundred(place.score)} come out right"
+    untouched = next((rung for rung in rungs if rung.kind == "untouched"), None)
     before = place.of(untouched) if untouched and untouched is not place.winner else None
     return f"{told}; the model as it came gets about {_of_hundred(before)}." if before else f"{told}."
+
+
+def _missed_by(place: Standing, score: Score, rungs: Sequence[Rung]) -> str:
+    told = f"A typical prediction is off by about {numbers.score(score.value, score.metric)}"
+    constant = next((rung for rung in rungs if rung.name == _CONSTANT and rung is not place.winner), None)
+    before = place.of(constant) if constant else None
+    beside = f"; always saying the mean is off by {numbers.score(before.value, before.metric)}" if before else ""
+    return f"{told}{beside}."
 
 
 def _of_hundred(score: Score) -> str:

@@ -28,7 +28,8 @@ __all__ = ["FORMAT", "MANIFEST", "BaseModelRef", "Manifest", "Prediction", "Pred
 
 FORMAT = 1
 MANIFEST = "scrimp.json"
-#: {"label", "scores"}, {"text"}, of documents {"loss", "tokens"}, of preference pairs {"chosen", "rejected"}
+#: {"label", "scores"}, {"score", "low"?, "high"?}, {"text"};
+#: of documents {"loss", "tokens"}, of preference pairs {"chosen", "rejected"}
 Prediction = dict[str, Any]
 
 
@@ -149,13 +150,13 @@ class Predictor(abc.ABC):
 
 
 def texts_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The texts of labelled rows.
+    """The texts of rows with labels or scores.
 
     Raises:
         DataError: if a row has none.
     """
     if missing := [i for i, row in enumerate(rows) if not isinstance(row.get("text"), str)]:
-        raise DataError("the row has no text to classify", where=f"row {missing[0] + 1}",
+        raise DataError("the row has no text to read", where=f"row {missing[0] + 1}",
                         fix="give rows with the field 'text'")
     return [row["text"] for row in rows]
 

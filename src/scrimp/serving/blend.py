@@ -1,4 +1,4 @@
-"""Several predictors of the same labels as one: each one's log-probabilities, weighted and summed."""
+"""Several predictors as one: of the same labels, whose log-probabilities are weighted and summed, or of a score."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
 from scrimp.serving.base import MANIFEST, Manifest, Prediction, Predictor, as_scores, read_manifest
 
-__all__ = ["Blend", "fitted_weights", "log_probabilities", "member", "pooled"]
+__all__ = ["Blend", "fitted_weights", "log_probabilities", "mean_weights", "member", "pooled"]
 
 _LEAST = 1e-6   # a probability, below which a prediction is not believed
 _SPREAD = 0.7   # of the logarithm of a weight around what all have in common, a priori
+_SURE = 1e3     # by how much more than all rows it weighs that the weights of a mean sum to one
 _SCALE = 3.0    # of what they have in common, in logarithms: it is nearly free
 
 
@@ -24,10 +25,11 @@ class Blend(Predictor):
     """A logarithmic opinion pool: log p(label) is the weighted sum of the members' log p(label), and a constant.
 
     A member that is unsure says about the same of all labels, and so has little to say in the sum. With one member the
-    weight is the inverse of a temperature. Genest and Zidek 1986, "Combining Probability Distributions".
+    weight is the inverse of a temperature. Genest and Zidek 1986, "Combining Probability Distributions". Of scores it
+    is the weighted sum of theirs.
 
     Args:
-        members: that choose from the same labels.
+        members: that choose from the same labels, or all say scores.
         weights: positive, one a member.
         labels: in the order in which they are told; otherwise that of the first member.
     """
@@ -80,9 +82,32 @@ def log_probabilities(said: Sequence[Prediction], labels: Sequence[str]) -> np.n
 
 
 def pooled(said: Sequence[Sequence[Prediction]], weights: Sequence[float], labels: Sequence[str]) -> list[Prediction]:
-    """What the blend says where its members said this, each of the same rows."""
+    """What the blend says where its members said this, each of the same rows.
+
+    Raises:
+        ModelError: if it has no labels, and a member says no scores.
+    """
+    if not labels:
+        if any("score" not in one for some in said for one in some):
+            raise ModelError("a member of the blend says neither labels nor scores", where=MANIFEST)
+        scores = np.asarray(weights) @ np.array([[one["score"] for one in some] for some in said])
+        return [{"score": score} for score in scores.tolist()]
     logs = np.stack([log_probabilities(one, labels) for one in said])
     return as_scores(np.einsum("m,mnc->nc", np.asarray(weights), logs), labels)
+
+
+def mean_weights(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The weights [M] of the mean of scores [M, N], none negative, that is nearest to the true ones [N].
+
+    What the members were not fitted on is given. Breiman 1996, "Stacked Regressions".
+    """
+    from scipy.optimize import nnls
+
+    centre, spread = truth.mean(), truth.std() or 1.0
+    sum_to_one = _SURE * np.sqrt(len(truth))
+    rows = np.vstack([((scores - centre) / spread).T, np.full((1, len(scores)), sum_to_one)])
+    found, _ = nnls(rows, np.append((truth - centre) / spread, sum_to_one))
+    return np.asarray(found / found.sum()) if found.sum() > 0 else np.full(len(scores), 1 / len(scores))
 
 
 def fitted_weights(logs: np.ndarray, truth: np.ndarray) -> np.ndarray:

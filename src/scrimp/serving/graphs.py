@@ -22,8 +22,8 @@ from scrimp.checkpoints.validation import quiet, read_object, refusing
 from scrimp.core.errors import GuardError, ModelError, OptionError
 from scrimp.core.workspace import atomic_write
 from scrimp.serving.base import Prediction, Predictor
-from scrimp.serving.features import FrozenHead
 from scrimp.serving.language import PooledHead
+from scrimp.serving.linear import FrozenHead
 
 __all__ = ["GRAPH", "LABELS", "Graph", "check_kind", "check_onnx", "graph_of", "needs_onnx", "save_onnx"]
 
@@ -92,6 +92,9 @@ def graph_of(predictor: Predictor) -> tuple[Graph, int]:
     loaded = predictor.loaded
     check_kind(predictor.kind, loaded.checkpoint if loaded else None)
     assert loaded is not None
+    if not predictor.labels:
+        raise ModelError(f"a {predictor.kind} that says scores is not written as ONNX",
+                         why="a graph ends in the probabilities of labels", fix=_WRITTEN)
     if isinstance(predictor, FrozenHead):
         weight, bias = predictor.linear()
         return Graph(loaded.model, weight, bias, pooling="mean", unit=True), predictor.longest

@@ -236,7 +236,7 @@ class _Gathering:
         if predictor.labels or isinstance(predictor, Asked):
             self._served[name] = Served(name, host_of_own, None, predictor)
         else:
-            warn(f"{name}: a {predictor.kind} is not served")
+            warn(f"{name}: a {predictor.kind} that chooses no labels is not served; scrimp predict uses it")
 
     def _peer(self, name: str, path: Path) -> None:
         """An adapter that says nothing of how it was tuned."""

@@ -173,24 +173,27 @@ class PooledHead(Asked):
 
     def __init__(self, loaded: Loaded, template: Template) -> None:
         if not isinstance(loaded.model, PooledClassifier):
-            raise ModelError(f"a {type(loaded.model).__name__} has no head to classify with")
+            raise ModelError(f"a {type(loaded.model).__name__} has no pooled head")
         super().__init__(loaded, template)
         self.labels = loaded.model.labels
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
-        model = self._loaded.model
+        model: Any = self._loaded.model
         encoded = [self._template.encode_pooled(row, self._loaded.tokenizer, ()).ids for row in rows]
-        logits, device = torch.zeros(len(rows), len(self.labels)), next(model.parameters()).device
-        with evaluating(model), bar("classifying", len(rows)) as shown:
+        logits, device = torch.zeros(len(rows), model.head.out_features), next(model.parameters()).device
+        with evaluating(model), bar("reading", len(rows)) as shown:
             for batch in by_length([len(ids) for ids in encoded]):
                 ids, real = padded([encoded[i] for i in batch], self._loaded.pad_id, left=False, device=device)
                 logits[batch] = model(input_ids=ids, attention_mask=real).float().cpu()
                 charge(meter, model, int(real.sum()))
                 shown.advance(len(batch))
         if not logits.isfinite().all():
-            raise ModelError("the classifier's logits are not finite", where=self._loaded.checkpoint.name,
+            raise ModelError("the head's logits are not finite", where=self._loaded.checkpoint.name,
                              why="its weights hold NaN or infinity, or overflow in this precision")
-        return as_scores(logits.double().numpy(), self.labels)
+        if model.scale is None:
+            return as_scores(logits.double().numpy(), self.labels)
+        centre, spread = model.scale
+        return [{"score": centre + spread * said} for said in logits.double()[:, 0].tolist()]
 
 
 def _write_model(loaded: Loaded, folder: Path) -> None:

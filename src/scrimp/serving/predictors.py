@@ -9,17 +9,17 @@ from scrimp.checkpoints.validation import refusing
 from scrimp.core.errors import ModelError
 from scrimp.serving.base import MANIFEST, Manifest, Prediction, Predictor, read_manifest
 from scrimp.serving.blend import Blend
-from scrimp.serving.features import FrozenHead, LabelNames
-from scrimp.serving.joined import JoinedHead
+from scrimp.serving.features import LabelNames
 from scrimp.serving.language import Generator, LabelScorer, PooledHead
-from scrimp.serving.words import NearestAnswer, WordCounts
+from scrimp.serving.linear import FrozenHead, JoinedHead, WordCounts
+from scrimp.serving.words import Constant, NearestAnswer
 
-__all__ = ["KINDS", "Blend", "FrozenHead", "Generator", "JoinedHead", "LabelNames", "LabelScorer", "NearestAnswer",
-           "PooledHead", "Prediction", "Predictor", "WordCounts", "base_of", "load_predictor"]
+__all__ = ["KINDS", "Blend", "Constant", "FrozenHead", "Generator", "JoinedHead", "LabelNames", "LabelScorer",
+           "NearestAnswer", "PooledHead", "Prediction", "Predictor", "WordCounts", "base_of", "load_predictor"]
 
 KINDS: dict[str, type[Predictor]] = {
     cls.kind: cls for cls in (LabelScorer, Generator, PooledHead, FrozenHead, JoinedHead, LabelNames, WordCounts,
-                              NearestAnswer, Blend)}
+                              NearestAnswer, Constant, Blend)}
 
 
 def load_predictor(folder: Path | str, *, base: str | None = None, dtype: Dtype | None = None) -> Predictor:

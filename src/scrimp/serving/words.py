@@ -1,10 +1,11 @@
-"""Controls that need no pretrained model: word counts under a linear head, and the nearest training row's answer."""
+"""What needs no pretrained model: words counted, the answer of the nearest training row, and always the same answer."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,19 +16,10 @@ from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, ModelError
 from scrimp.core.workspace import atomic_write
 from scrimp.examples.records import Examples, input_text
-from scrimp.serving.base import (
-    Manifest,
-    Prediction,
-    Predictor,
-    as_scores,
-    read_tensors,
-    texts_of,
-    wanted_text,
-    write_tensors,
-)
-from scrimp.serving.logistic import LinearHead, fit_linear_head
+from scrimp.serving.base import Manifest, Prediction, Predictor, read_tensors, wanted_text, write_tensors
+from scrimp.serving.heads import checked
 
-__all__ = ["NearestAnswer", "WordCounts", "fitted_vectorizer", "read_vocabulary", "restored_vectorizer",
+__all__ = ["Constant", "NearestAnswer", "fitted_vectorizer", "read_vocabulary", "restored_vectorizer",
            "write_vocabulary"]
 
 _VOCABULARY = "vocabulary.json"
@@ -35,47 +27,28 @@ _ANSWERS = "answers.json"
 _WORDS = r"(?u)\w+|[^\w\s]"  # punctuation and emoji carry meaning too, and leave no text without a word
 
 
-class WordCounts(Predictor):
-    """TF-IDF of words and word pairs, with logistic regression."""
+class Constant(Predictor):
+    """Always the same: the mean score of the training rows."""
 
-    kind: ClassVar[str] = "word-counts"
+    kind: ClassVar[str] = "constant"
 
-    def __init__(self, vectorizer: Any, head: LinearHead) -> None:
-        self._vectorizer, self._head, self.labels = vectorizer, head, head.labels
+    def __init__(self, score: float) -> None:
+        self._score = score
 
     @classmethod
-    def fit(cls, texts: Sequence[str], labels: Sequence[str], *, meter: Meter | None = None,
-            seed: int = 0) -> WordCounts:
-        """Count and fit.
-
-        Args:
-            texts, labels: N of each.
-            meter: bills the time; no token passes a model.
-            seed: of the choice of the penalty.
-
-        Raises:
-            DataError: with fewer than two labels, or if no text has a word.
-        """
-        vectorizer, counts = fitted_vectorizer(texts)
-        return cls(vectorizer, fit_linear_head(counts, labels, seed=seed))
+    def fit(cls, train: Examples) -> Constant:
+        """Of rows with scores."""
+        return cls(fmean(row["score"] for row in train.rows))
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
-        if not rows:
-            return []
-        return as_scores(self._head.log_odds(self._vectorizer.transform(texts_of(rows))), self.labels)
+        return [{"score": self._score} for _ in rows]
 
     def write(self, folder: Path) -> Manifest:
-        write_vocabulary(folder, self._vectorizer)
-        write_tensors(folder, idf=self._vectorizer.idf_, weight=self._head.weight, bias=self._head.bias)
-        return Manifest(kind=self.kind, labels=self.labels, settings={"strength": self._head.strength})
+        return Manifest(kind=self.kind, settings={"score": self._score})
 
     @classmethod
-    def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> WordCounts:
-        words, labels = read_vocabulary(folder), len(manifest.labels)
-        found = read_tensors(folder, idf=(len(words),), weight=(labels, len(words)), bias=(labels,))
-        strength = manifest.positive("strength")["strength"]
-        return cls(restored_vectorizer(words, found["idf"]),
-                   LinearHead(manifest.labels, found["weight"], found["bias"], strength))
+    def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> Constant:
+        return cls(checked(manifest.settings, any_=("score",))["score"])
 
 
 class NearestAnswer(Predictor):

@@ -623,7 +623,8 @@ class _Run:
 def _content(example: Encoded) -> list[object]:
     """What of an example decides the result; what was measured on it follows from the model."""
     second = [_content(example.second)] if example.second else []
-    return [example.ids, example.trained, example.target, *second]
+    wanted = [] if example.wanted is None else [example.wanted]
+    return [example.ids, example.trained, example.target, *second, *wanted]
 
 
 def _tokens_left(meter: Meter | None) -> float:

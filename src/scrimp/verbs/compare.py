@@ -180,7 +180,7 @@ class Runs:
 
         data = arm.recipe.data
         return read(placed_source(source, arm.folder), layout=data.layout, columns=data.columns,
-                    on_bad_row=data.on_bad_row, keep_found=True)
+                    on_bad_row=data.on_bad_row, keep_found=True, find_scores=True)
 
     # --- the search -----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from scrimp.core.options import Options
 from scrimp.core.progress import warn
 from scrimp.evaluation.outcome import InspectedRow
-from scrimp.recipes.fields import Based, Shape, Source
+from scrimp.recipes.fields import Based, Controls, Shape, Source
 from scrimp.verbs.base import Verb
 
 __all__ = ["Inspect", "Inspection"]
@@ -24,7 +24,7 @@ class Inspection(Options):
     truncated: int
 
 
-class Inspect(Verb, Based, Shape):
+class Inspect(Verb, Based, Controls, Shape):
     """Show, token by token, what would be trained, and the totals."""
 
     positional = ("data",)
@@ -33,16 +33,19 @@ class Inspect(Verb, Based, Shape):
     data: Source = Field(description="The rows: a file, a folder of texts, hub:name, or in Python the rows themselves.")
     rows: int = Field(3, ge=0, description="How many rows to show; the totals are of all.")
     max_tokens: int | None = Field(None, ge=8, description=(
-        "Longer rows are cut; 256 for labels, else 1024, without it."))
+        "Longer rows are cut; 256 for labels and scores, else 1024, without it."))
 
     def do(self) -> Inspection:
         from scrimp.checkpoints.loading import resolve
         from scrimp.examples.formats import read
+        from scrimp.examples.records import Layout
         from scrimp.examples.templates import inspect
         from scrimp.planning.rungs import Base
 
-        examples = read(self.data, layout=self.layout, columns=self.columns, on_bad_row=self.on_bad_row)
-        base = Base(resolve(self.model), examples, instruction=self.instruction, max_tokens=self.max_tokens)
+        examples = read(self.data, layout=self.layout, columns=self.columns, on_bad_row=self.on_bad_row,
+                        find_scores=True)
+        model = self.encoder if examples.layout is Layout.SCORE else self.model
+        base = Base(resolve(model), examples, instruction=self.instruction, max_tokens=self.max_tokens)
         found = inspect(examples, base.template, base.loaded.tokenizer, rows=self.rows)
         for warning in found.warnings:
             warn(warning)

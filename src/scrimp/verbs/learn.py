@@ -80,7 +80,9 @@ class Fit(Learn, Controls, Rungs):
 
     From a base model, examples and a budget to a folder that predicts, a report, and the recipe of what won. Tries the
     untouched model, trivial controls, frozen features with and without word counts, an encoder tuned as a whole, LoRA,
-    and a blend of those that choose from labels; the best on validation wins, and every way is reported by itself.
+    and a blend of those that choose from labels or say a score; the best on validation wins, and every way is reported
+    by itself. Where a score is to be learned no language model is asked, and always saying the mean is what the others
+    are measured against.
     """
 
     examples = (

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score
+from scipy.stats import spearmanr
+from sklearn.metrics import accuracy_score, f1_score, r2_score
 
 from scrimp.core.errors import DataError, OptionError
 from scrimp.core.registry import build, presets
@@ -55,6 +56,64 @@ def test_calibration_error_of_known_bins():
     confidence = rng.uniform(0.5, 1, size=2000)
     honest = [said("a" if rng.random() < c else "b", c) for c in confidence]
     assert build("metric", "calibration-error").measure(honest, rows_of(["a"] * 2000)).value < 0.05
+
+
+def scores(said_, wanted):
+    return [{"score": one} for one in said_], [{"text": "t", "score": one} for one in wanted]
+
+
+def test_metrics_of_scores_by_hand():
+    given = scores([1.0, 2.0, 6.0, 5.0], [2.0, 2.0, 3.0, 9.0])  # off by 1, 0, 3, 4; 2, 2, 1, 5 away from their mean
+    found = {name: build("metric", name).measure(*given) for name in metrics_for(Layout.SCORE)}
+    assert list(found) == ["rmse", "mae", "r2", "spearman"]
+    assert found["rmse"].value == pytest.approx(math.sqrt(26 / 4))
+    assert found["mae"].value == pytest.approx(2.0)
+    assert found["r2"].value == pytest.approx(1 - 26 / 34)
+    assert found["spearman"].value == pytest.approx(3.5 / math.sqrt(5 * 4.5))  # ranks 1 2 4 3 and 1.5 1.5 3 4
+    assert [one.higher_is_better for one in found.values()] == [False, False, True, True]
+    for one in found.values():
+        assert one.low <= one.value <= one.high
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=2, max_size=20),
+       st.sampled_from([0.0, 1e7]))
+def test_metrics_of_scores_are_the_libraries(pairs, offset):
+    said_, wanted = (np.array(side) + offset for side in zip(*pairs, strict=True))
+    given = scores(said_.tolist(), wanted.tolist())
+    assert build("metric", "r2").measure(*given).value == pytest.approx(r2_score(wanted, said_), abs=1e-6)
+    if len(set(said_)) > 1 and len(set(wanted)) > 1:
+        assert build("metric", "spearman").measure(*given).value == pytest.approx(
+            spearmanr(said_, wanted).statistic, abs=1e-9)
+    else:
+        assert build("metric", "spearman").measure(*given).value == 0
+
+
+@pytest.mark.parametrize("name", ["rmse", "mae", "r2", "spearman"])
+def test_one_scored_row_says_nothing_of_others_and_still_has_a_number(name):
+    metric = build("metric", name)
+    found = metric.measure(*scores([1.0], [4.0]))
+    assert math.isfinite(found.value)
+    assert found.high - found.low > 0.5
+    assert found.low <= found.value <= found.high
+
+
+def test_scores_are_compared_row_by_row_and_what_was_chosen_is_expected_to_do_worse():
+    rng = np.random.default_rng(0)
+    wanted = rng.normal(size=60)
+    good, *others = (scores(wanted + noise * rng.normal(size=60), wanted)[0] for noise in (0.3, 1.0, 1.0))
+    rows = scores(wanted, wanted)[1]
+    metric = build("metric", "rmse")
+    gained = metric.compare(others[0], good, rows)
+    assert gained.low < gained.value < gained.high < 0
+    alike = [scores(wanted + rng.normal(size=60), wanted)[0] for _ in range(6)]
+    best = min(range(6), key=lambda i: metric.measure(alike[i], rows).value)
+    assert metric.expected(alike, rows, best).value > metric.measure(alike[best], rows).value
+
+
+def test_scores_are_not_measured_by_what_counts_labels():
+    with pytest.raises(DataError, match="accuracy needs 'label'"):
+        build("metric", "accuracy").measure(*scores([1.0], [2.0]))
 
 
 def test_exact_match_looks_past_spaces_and_if_asked_past_case():

@@ -53,6 +53,20 @@ def test_one_label_alone_teaches_nothing(tmp_path):
         gather(request(tmp_path, labelled(0, 2, 4, 6), labelled(1, 8), layout="label"))
 
 
+def test_one_score_alone_teaches_nothing(tmp_path):
+    rows = [{"text": text(i), "score": 2.5} for i in range(8)]
+    with pytest.raises(DataError, match=r"all training rows have the score '2\.5'"):
+        gather(request(tmp_path, rows))
+
+
+def test_scores_are_found_their_leaks_taken_out_and_their_conflicts_said(tmp_path):
+    rows = [{"text": text(i), "score": i / 4} for i in range(20)]
+    found = gather(request(tmp_path, [*rows, {"text": text(5), "score": 99.5}], [{"text": text(3), "score": 1.0},
+                                                                                {"text": text(77), "score": -3.5}]))
+    assert (found.train.layout, len(found.train), found.leaked) == ("score", 20, 1)
+    assert any("1 texts stand with different scores, such as" in warning for warning in found.warnings)
+
+
 def test_rows_are_held_out_only_where_there_are_enough(tmp_path):
     few, many = gather(request(tmp_path, labelled(*range(50)))), gather(request(tmp_path, labelled(*range(400))))
     assert few.test is None

@@ -17,9 +17,11 @@ from scrimp.core.workspace import folder_bytes
 from scrimp.examples.records import Examples, Layout
 from scrimp.examples.templates import Template
 from scrimp.serving.base import MANIFEST, as_scores
+from scrimp.serving.heads import ScoreHead
 from scrimp.serving.predictors import (
     KINDS,
     Blend,
+    Constant,
     FrozenHead,
     Generator,
     JoinedHead,
@@ -42,6 +44,9 @@ def examples(rows, layout):
 
 
 LABELLED, PROMPTED = examples(ROWS, Layout.LABEL), examples(PAIRS, Layout.PROMPT)
+SCORED = examples([{"text": row["text"], "score": 3.5 if row["label"] == "positive" else -1e6} for row in ROWS],
+                  Layout.SCORE)
+SCORES = [row["score"] for row in SCORED]
 TEXTS, LABELS = [row["text"] for row in ROWS], [row["label"] for row in ROWS]
 
 
@@ -64,6 +69,9 @@ def make(kind, causal_folder, encoder_folder):
     def headed():
         return PooledClassifier(encoder.model, LABELLED.labels)
 
+    def scoring():
+        return encoder.with_model(stirred(LoRA().attach(PooledClassifier(encoder.model, (), scale=(-4e5, 5e5)))))
+
     return {
         "label-scorer": lambda: LabelScorer(causal, labelled, calibrate=True, normalise="mean"),
         "label-scorer, tuned": lambda: LabelScorer(causal.with_model(stirred(LoRA().attach(causal.model))), labelled),
@@ -80,12 +88,19 @@ def make(kind, causal_folder, encoder_folder):
         "word-counts": lambda: WordCounts.fit(TEXTS, LABELS),
         "nearest-answer": lambda: NearestAnswer.fit(PROMPTED),
         "blend": lambda: Blend([LabelScorer(causal, labelled), FrozenHead.fit(encoder, TEXTS, LABELS)], [0.4, 0.9]),
+        "pooled-head, score": lambda: PooledHead(scoring(), Template.for_(encoder.tokenizer, SCORED)),
+        "frozen-head, score": lambda: FrozenHead.fit(encoder, TEXTS, SCORES, head=ScoreHead),
+        "joined-head, score": lambda: JoinedHead.fit(encoder, TEXTS, SCORES, head=ScoreHead),
+        "word-counts, score": lambda: WordCounts.fit(TEXTS, SCORES, head=ScoreHead),
+        "constant": lambda: Constant.fit(SCORED),
+        "blend, score": lambda: Blend([WordCounts.fit(TEXTS, SCORES, head=ScoreHead), Constant(2.5)], [0.3, 0.7]),
     }[kind]()
 
 
 EVERY = ["label-scorer", "label-scorer, tuned", "label-scorer, full", "generator", "generator, tuned", "pooled-head",
          "pooled-head, full", "frozen-head", "frozen-head, causal", "joined-head", "joined-head, causal",
-         "label-names", "word-counts", "nearest-answer", "blend"]
+         "label-names", "word-counts", "nearest-answer", "blend", "pooled-head, score", "frozen-head, score",
+         "joined-head, score", "word-counts, score", "constant", "blend, score"]
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -101,6 +116,9 @@ def test_what_it_predicts_survives_saving(kind, causal_folder, encoder_folder, t
     for then, now in zip(before, after, strict=True):
         if "text" in then:
             assert then == now
+        elif "score" in then:
+            assert now == pytest.approx(then, rel=1e-5, abs=1.0)  # of scores that spread over a million
+            assert isinstance(now["score"], float)
         else:
             assert set(then["scores"]) == {"positive", "negative"}
             assert sum(then["scores"].values()) == pytest.approx(1)
@@ -133,6 +151,23 @@ def test_heads_learn_what_the_labels_say_and_not_what_they_do_not(kind, causal_f
     assert [p["label"] for p in learned] == ["positive", "negative"]
     unsure = WordCounts.fit(TEXTS, ["a", "b"] * 4).predict([{"text": GOOD}])[0]
     assert max(unsure["scores"].values()) < 0.6
+
+
+@pytest.mark.parametrize("kind", ["frozen-head, score", "joined-head, score", "word-counts, score"])
+def test_heads_learn_what_the_scores_say(kind, causal_folder, encoder_folder):
+    good, bad = make(kind, causal_folder, encoder_folder).predict([{"text": GOOD}, {"text": BAD}])
+    assert good["score"] == pytest.approx(3.5, abs=1e5)
+    assert bad["score"] == pytest.approx(-1e6, abs=1e5)
+    unsure = WordCounts.fit(TEXTS, [0.0, 1.0] * 4, head=ScoreHead).predict([{"text": GOOD}])[0]
+    assert unsure["score"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_constant_is_the_mean_and_a_blend_the_weighted_mean(causal_folder, encoder_folder):
+    assert Constant.fit(SCORED).predict([{"text": "any"}]) == [{"score": pytest.approx(3.5 / 2 - 5e5)}]
+    blend = Blend([Constant(1.0), Constant(3.0)], [0.25, 0.75])
+    assert blend.predict([{"text": "any"}] * 2) == [{"score": 2.5}] * 2
+    with pytest.raises(ModelError, match="neither labels nor scores"):
+        Blend([Constant(1.0), NearestAnswer.fit(PROMPTED)], [0.5, 0.5]).predict([{"text": "any"}])
 
 
 def test_the_nearest_rows_answer_is_given():
@@ -213,6 +248,43 @@ def test_a_description_that_was_changed_is_refused(saved, changes, said):
         load_predictor(folder)
 
 
+@pytest.mark.parametrize(("kind", "changes", "said"), [
+    ("word-counts, score", {"settings__link": "probit"}, "no linear head with the link 'probit'"),
+    ("word-counts, score", {"settings__link": ["identity"]}, "no linear head with the link"),
+    ("word-counts, score", {"settings__link": "softmax"}, "not float32"),
+    ("word-counts, score", {"labels": ["a", "b"]}, "no labels"),
+    ("word-counts, score", {"settings__spread": 0.0}, "damaged"),
+    ("word-counts, score", {"settings__centre": "3"}, "damaged"),
+    ("word-counts, score", {"settings__centre": float("nan")}, "damaged"),
+    ("word-counts, score", {"settings__within": -0.1}, "'within' is negative"),
+    ("word-counts, score", {"settings__more": 1.0}, "damaged"),
+    ("word-counts, score", {"settings__max_tokens": 8}, "damaged"),
+    ("frozen-head, score", {"settings__max_tokens": 0}, "damaged"),
+    ("constant", {"settings": {}}, "damaged"), ("constant", {"settings__score": float("inf")}, "damaged"),
+    ("constant", {"settings__score": True}, "damaged"),
+])
+def test_a_description_of_scores_that_was_changed_is_refused(saved, kind, changes, said):
+    folder = saved(kind)
+    edit(folder, **changes)
+    with pytest.raises(ModelError, match=said):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize(("scale", "said"), [([0.0], "'scale' cannot be"), ([0.0, 0.0], "'scale' cannot be"),
+                                             ([0.0, "1"], "'scale' cannot be"), (None, "'scale' cannot be"),
+                                             ([float("nan"), 1.0], "'scale' cannot be")])
+def test_a_scale_that_was_changed_is_refused(saved, scale, said):
+    folder = saved("pooled-head, score")
+    told = json.loads((folder / "head.json").read_text())
+    assert told["scale"] == [-4e5, 5e5]
+    (folder / "head.json").write_text(json.dumps({**told, "scale": scale}))
+    with pytest.raises(ModelError, match=said):
+        load_predictor(folder)
+    (folder / "head.json").write_text(json.dumps({**told, "labels": ["a", "b"]}))
+    with pytest.raises(ModelError, match="has no labels"):
+        load_predictor(folder)
+
+
 @pytest.mark.parametrize("file", [MANIFEST, "weights.safetensors", "vocabulary.json"])
 @pytest.mark.parametrize("keep", [0, 0.5, None])
 def test_a_file_that_is_cut_short_or_gone_is_refused(saved, file, keep):
@@ -274,7 +346,7 @@ def test_a_failed_save_leaves_what_was_there(causal_folder, encoder_folder, tmp_
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scrimp.serving.words.write_tensors", full)
+    monkeypatch.setattr("scrimp.serving.linear.write_tensors", full)
     with pytest.raises(ScrimpError, match="No space left"):
         make("word-counts", causal_folder, encoder_folder).save(tmp_path / "model")
     assert {f.name: f.read_bytes() for f in (tmp_path / "model").iterdir()} == before

@@ -1,12 +1,14 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
+from scrimp.checkpoints.heads import PooledClassifier
 from scrimp.core.budget import Meter
-from scrimp.core.errors import OptionError
+from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import build
 from scrimp.examples import batching
 from scrimp.examples.templates import Encoded
@@ -97,6 +99,35 @@ def test_classify_is_the_summed_cross_entropy(pooled, data, smoothing):
     wanted = -((1 - smoothing) * p[range(len(data)), batch.targets] + smoothing * p.mean(-1)).sum()
     assert loss.count == len(data)
     assert loss.total.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_regress_is_the_summed_squared_error_in_the_variance_of_scores(pooled, data):
+    head = PooledClassifier(pooled.encoder, (), scale=(10.0, 4.0))
+    scores = [2.5 * n for n in range(len(data))]
+    wanted = [replace(one, target=None, wanted=(score,)) for one, score in zip(data, scores, strict=True)]
+    bare = Encoded(ids=[5, 6], trained=[False, False], row=99)
+    objective = build("objective", "regress")
+    loss = objective.loss(head, batch_of([*wanted, bare]))
+    batch = batch_of(wanted)
+    said = head(batch.input_ids, batch.attention_mask)[:, 0]
+    assert loss.count == len(data) == sum(map(objective.supervised, [*wanted, bare]))
+    assert loss.total.item() == pytest.approx(
+        sum((one - (score - 10.0) / 4.0) ** 2 for one, score in zip(said.tolist(), scores, strict=True)), rel=1e-4)
+
+
+def test_a_head_of_scores_learns_no_labels_and_the_other_way_round(pooled, causal):
+    scorer = PooledClassifier(pooled.encoder, (), scale=(0.0, 1.0))
+    with pytest.raises(ModelError, match="a score is to be learned") as refused:
+        build("objective", "classify").check(scorer)
+    assert refused.value.fix == "objective: regress"
+    with pytest.raises(ModelError, match="a label is to be learned") as refused:
+        build("objective", "regress").check(pooled)
+    assert refused.value.fix == "objective: classify"
+    with pytest.raises(ModelError, match="not of an encoder with a pooled head") as refused:
+        build("objective", "sft").check(scorer)
+    assert refused.value.fix == "objective: regress"
+    build("objective", "regress").check(scorer)
+    build("objective", "classify").check(pooled)
 
 
 def test_classify_leaves_out_rows_without_a_label(pooled, data):

@@ -5,7 +5,8 @@ from scrimp.tuning.objectives.classify import Classify
 from scrimp.tuning.objectives.critical import CriticalSteps
 from scrimp.tuning.objectives.preferences import DirectAlignment
 from scrimp.tuning.objectives.rationale import RationaleDistillation
+from scrimp.tuning.objectives.regress import Regress
 from scrimp.tuning.objectives.sft import SFT
 
 __all__ = ["SFT", "Classify", "CriticalSteps", "DirectAlignment", "Loss", "Losses", "Objective",
-           "RationaleDistillation", "TorchBatch"]
+           "RationaleDistillation", "Regress", "TorchBatch"]

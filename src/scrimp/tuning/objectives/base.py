@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import nn
 
-from scrimp.checkpoints.heads import PooledClassifier
+from scrimp.checkpoints.heads import Answers, PooledClassifier
 from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import Cost, Method
 
@@ -32,6 +32,7 @@ class TorchBatch:
         targets: int64 [B], the class of each example, or -1.
         second: int64 [B], for what belongs to a row (a rejected answer, a rationale) the place of that row, else -1.
         reference: float32 [B], log-probability of the answer under the model that training began with, or NaN.
+        wanted: float64 [B, K], what a head is to say of each row, or NaN; K is 0 where of none is anything wanted.
     """
 
     input_ids: torch.Tensor
@@ -40,6 +41,7 @@ class TorchBatch:
     targets: torch.Tensor
     second: torch.Tensor
     reference: torch.Tensor
+    wanted: torch.Tensor
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> Self:
@@ -50,7 +52,8 @@ class TorchBatch:
             trained=torch.as_tensor(batch.trained, dtype=torch.bool, device=device),
             targets=torch.as_tensor(batch.targets, dtype=torch.int64, device=device),
             second=torch.as_tensor(batch.second, dtype=torch.int64, device=device),
-            reference=torch.as_tensor(batch.reference, dtype=torch.float32, device=device))
+            reference=torch.as_tensor(batch.reference, dtype=torch.float32, device=device),
+            wanted=torch.as_tensor(batch.wanted, dtype=torch.float64, device=device))
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,27 @@ class Losses:
         return Loss(self.sums.sum(), int(self.counts.sum()))
 
 
+_OF_HEADS: dict[Answers, str] = {"label": "classify", "score": "regress"}
+
+
+def pooled_answers(model: nn.Module) -> Answers:
+    """What the model's pooled head says."""
+    return model.answers if isinstance(model, PooledClassifier) else "label"
+
+
 class Objective(Method):
     """What is to be made small.
 
     Attributes:
-        pooled: whether it is an objective of pooled classifiers, and not of language models.
+        pooled: whether it is an objective of encoders with a pooled head, and not of language models.
+        answers: of pooled heads that say this.
         joint: whether the rows of a step are compared with each other, so that they must be computed at once.
     """
 
     family: ClassVar[str] = "objective"
     verb: ClassVar[str] = "loss"
     pooled: ClassVar[bool] = False
+    answers: ClassVar[Answers] = "label"
     joint: ClassVar[bool] = False
 
     @property
@@ -118,7 +131,10 @@ class Objective(Method):
         if isinstance(model, PooledClassifier) != self.pooled:
             kinds = ("a language model", "an encoder with a pooled head")
             raise ModelError(f"'{self.name}' is an objective of {kinds[self.pooled]}, not of {kinds[not self.pooled]}",
-                             fix=f"objective: {'sft' if self.pooled else 'classify'}")
+                             fix=f"objective: {'sft' if self.pooled else _OF_HEADS[pooled_answers(model)]}")
+        if self.pooled and pooled_answers(model) != self.answers:
+            raise ModelError(f"'{self.name}' is an objective of a {self.answers}, and a {pooled_answers(model)} is to "
+                             "be learned", fix=f"objective: {_OF_HEADS[pooled_answers(model)]}")
 
     def prepare(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, micro_tokens: int,
                 meter: Meter | None = None) -> list[Encoded]:

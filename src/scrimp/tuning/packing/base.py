@@ -33,10 +33,10 @@ class Packing(Method):
 
 
 def refuse_parts(rows: Sequence[Encoded], by: str) -> None:
-    """Raises: DataError: a row has a class or a second sequence, which a part of it would not have."""
-    if bound := [row.row for row in rows if row.target is not None or row.second is not None]:
-        raise DataError(f"{len(bound)} of {len(rows)} rows have a class or a second answer, which packing would lose",
-                        where=f"row {bound[0] + 1}, packing: {by}", fix="packing: none")
+    """Raises: DataError: a row has a class, a score or a second sequence, which a part of it would not have."""
+    if bound := [row.row for row in rows if (row.target, row.second, row.wanted) != (None, None, None)]:
+        raise DataError(f"{len(bound)} of {len(rows)} rows have a class, a score or a second answer, which packing "
+                        "would lose", where=f"row {bound[0] + 1}, packing: {by}", fix="packing: none")
 
 
 def blocks(rows: Sequence[Encoded], length: int) -> list[Encoded]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from scrimp.serving.logistic import fit_linear_head
+from scrimp.serving.heads import LabelHead
 from scrimp.tuning.heads import logistic
 
 
@@ -22,18 +22,18 @@ def blobs(counts, seed=0):
 @given(st.dictionaries(st.text(max_size=5), st.integers(1, 9), min_size=2, max_size=5), st.integers(0, 5))
 def test_it_fits_any_counts_of_labels_down_to_one(counts, seed):
     features, labels = blobs(counts, seed)
-    head = fit_linear_head(features, labels, seed=seed)
+    head = LabelHead.fit(features, labels, seed=seed)
     assert head.weight.shape == (len(counts), 8)
     assert set(head.labels) == set(labels)
-    assert np.isfinite(head.log_odds(features)).all()
+    assert np.isfinite(head.values(features)).all()
 
 
 def test_two_labels_give_the_probabilities_of_scikit_learn():
     from sklearn.linear_model import LogisticRegression
 
     features, labels = blobs({"a": 20, "b": 30})
-    head = fit_linear_head(features, labels, seed=0)
-    odds = head.log_odds(features)
+    head = LabelHead.fit(features, labels, seed=0)
+    odds = head.values(features)
     shares = np.exp(odds) / np.exp(odds).sum(axis=1, keepdims=True)
     expected = LogisticRegression(C=head.strength, max_iter=2000).fit(features, labels).predict_proba(features)
     np.testing.assert_allclose(shares, expected, atol=1e-4)
@@ -41,8 +41,8 @@ def test_two_labels_give_the_probabilities_of_scikit_learn():
 
 def test_noise_is_punished_and_signal_is_not():
     features, labels = blobs({"a": 30, "b": 30, "c": 30})
-    clear = fit_linear_head(features / 10, labels, seed=0)
-    noise = fit_linear_head(np.random.default_rng(0).normal(size=(90, 8)), labels, seed=0)
+    clear = LabelHead.fit(features / 10, labels, seed=0)
+    noise = LabelHead.fit(np.random.default_rng(0).normal(size=(90, 8)), labels, seed=0)
     assert noise.strength < clear.strength
 
 
@@ -67,10 +67,10 @@ def test_few_rows_in_many_dimensions_give_the_same_head(form, rank, monkeypatch)
         return made
 
     monkeypatch.setattr(logistic, "_regression", regression)
-    compact = fit_linear_head(form(features), labels, seed=0)
+    compact = LabelHead.fit(form(features), labels, seed=0)
     assert max(seen) <= (rank or 60)
     monkeypatch.setattr(logistic, "_MOST_COMPACTED", 0)
-    direct = fit_linear_head(features, labels, seed=0)
+    direct = LabelHead.fit(features, labels, seed=0)
     assert max(seen) == 2000
     assert compact.strength == direct.strength
     np.testing.assert_allclose(compact.weight, direct.weight, atol=1e-3 * np.abs(direct.weight).max())
@@ -78,5 +78,5 @@ def test_few_rows_in_many_dimensions_give_the_same_head(form, rank, monkeypatch)
 
 
 def test_rows_of_nothing_can_be_fitted():
-    head = fit_linear_head(np.zeros((6, 20)), ["a", "b", "b"] * 2, seed=0)
-    assert head.log_odds(np.zeros((1, 20))).argmax() == 1
+    head = LabelHead.fit(np.zeros((6, 20)), ["a", "b", "b"] * 2, seed=0)
+    assert head.values(np.zeros((1, 20))).argmax() == 1
