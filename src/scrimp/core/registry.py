@@ -56,10 +56,12 @@ FAMILIES: dict[str, str] = {
     "allocation": "scrimp.planning.allocation",
     "ranking": "scrimp.planning.ranking",
     "search": "scrimp.planning.search",
+    "advice": "scrimp.planning.advice",
+    "protocol": "scrimp.planning.protocols",
 }
 
 #: family -> modules of rooms further up that add methods to it
-ADDING: dict[str, tuple[str, ...]] = {"sampling": ("scrimp.data.mixing",)}
+ADDING: dict[str, tuple[str, ...]] = {"sampling": ("scrimp.data.mixing",), "allocation": ("scrimp.planning.pools",)}
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,8 @@ def test_examples_are_shown_as_time_allows(causal_folder):
     assert len(languages.fewshot(given)) == 1 and given.notes == {"shown": 16}
     late = asked(rows, ["30 + 1 ="], False, 0, models)
     assert len(languages.fewshot(late)) == 1 and late.notes == {"shown": 1}
+    many = asked(rows, [f"{n} + 1 =" for n in range(40)], False, 0, models)
+    assert languages.untouched(many).count("") >= 24 and many.notes == {"unanswered": 24}
     assert len(languages.untouched(given)) == len(languages.lora(given)) == 1
 
 
