@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import chi2, rankdata
 
 from scrimp.core.errors import DataError
 from scrimp.core.options import Options
@@ -242,18 +242,21 @@ class OfScores(Metric):
                 np.array([row["score"] for row in rows], dtype=np.float64))
 
 
-class Unbounded(OfScores):
-    """Of a score without bounds: with one row nothing is known of what others would say."""
-
-    def interval(self, contributions: np.ndarray, found: float) -> Interval:
-        return bootstrap(contributions, self.value) if len(contributions) > 1 else self.bounds
-
-
-class RootMeanSquaredError(Unbounded):
-    """Root of the mean squared difference from the true score, in its own unit: large misses weigh more."""
+class Misses(OfScores):
+    """How far off is what is said; of a single row the interval is that of the spread of normal misses."""
 
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (0.0, sys.float_info.max)
+
+    def interval(self, contributions: np.ndarray, found: float) -> Interval:
+        if len(contributions) > 1:
+            return bootstrap(contributions, self.value)
+        low, high = chi2.ppf([0.975, 0.025], 1) ** -0.5
+        return found * float(low), found * float(high)
+
+
+class RootMeanSquaredError(Misses):
+    """Root of the mean squared difference from the true score, in its own unit: large misses weigh more."""
 
     def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
         said, wanted = self.pairs(predictions, rows)
@@ -263,18 +266,15 @@ class RootMeanSquaredError(Unbounded):
         return np.sqrt(mean_of_first(sums))
 
 
-class MeanAbsoluteError(Unbounded):
+class MeanAbsoluteError(Misses):
     """Mean distance from the true score, in its own unit."""
-
-    higher_is_better: ClassVar[bool] = False
-    bounds: ClassVar[tuple[float, float]] = (0.0, sys.float_info.max)
 
     def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
         said, wanted = self.pairs(predictions, rows)
         return _with_ones(np.abs(said - wanted))
 
 
-class Determination(Unbounded):
+class Determination(OfScores):
     """R²: the share of the scores' variance that is explained; 0 is what always saying their mean reaches.
 
     Of scores that are all the same it is 1 if every one is met, and else 0.
@@ -293,6 +293,9 @@ class Determination(Unbounded):
         several, level = varied > _ROUNDING * squares, np.where(missed > 0, 0.0, 1.0)
         found = np.where(several, 1.0 - missed / np.where(several, varied, 1.0), level)
         return np.where(count > 0, found, np.nan)
+
+    def interval(self, contributions: np.ndarray, found: float) -> Interval:
+        return bootstrap(contributions, self.value) if len(contributions) > 1 else self.bounds
 
 
 class Spearman(OfScores):

@@ -200,6 +200,7 @@ def outlook(outcome: Outcome) -> str | None:
     if found is None:
         return None
     name, then = numbers.metric_name(found.then.metric), numbers.spoken(found.then, "95% interval ")
-    return (f"With twice the labels ({numbers.count(found.twice)} rows), {name} would be about {then} on these rows, "
+    what = "scores" if outcome.data.layout == "score" else "labels"
+    return (f"With twice the {what} ({numbers.count(found.twice)} rows), {name} would be about {then} on these rows, "
             f"by its learning curve; with {numbers.count(found.rows)} rows the curve is at "
             f"{numbers.score(found.now, found.then.metric)}.")

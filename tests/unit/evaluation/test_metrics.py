@@ -96,6 +96,7 @@ def test_one_scored_row_says_nothing_of_others_and_still_has_a_number(name):
     assert math.isfinite(found.value)
     assert found.high - found.low > 0.5
     assert found.low <= found.value <= found.high
+    assert name == "r2" or found.high < 100
 
 
 def test_scores_are_compared_row_by_row_and_what_was_chosen_is_expected_to_do_worse():
