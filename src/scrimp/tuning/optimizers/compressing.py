@@ -88,7 +88,8 @@ class RoundedWeights(AdamFamily):
     Attributes:
         grid: "even", or "float" with its own numbers of bits.
         weight_bits: of a weight on an even grid.
-        exponent_bits, mantissa_bits: of a weight on a float grid, beside its sign.
+        exponent_bits: of a weight on a float grid.
+        mantissa_bits: of a weight on a float grid, beside its sign and its exponent.
         rounded_share: of the steps, at the end of the run.
     """
 
