@@ -35,7 +35,8 @@ class GradualPruning(AdamFamily):
 
     Attributes:
         sparsity: share of the weights that are zero in the end.
-        pruning_begins, pruning_ends: shares of the steps.
+        pruning_begins: share of the steps before the first pruning.
+        pruning_ends: share of the steps after which no more is pruned.
         prune_every: steps between one pruning and the next.
     """
 
