@@ -92,8 +92,12 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome], *, column: str |
     def make(folder: Path) -> None:
         run = Run(request, material, base, folder, meter)
         run.parts["reading"] = reading.bill()
-        with graceful(), listening(Written(run.ledger)):
-            found = do(run)
+        try:
+            with graceful(), listening(Written(run.ledger)):
+                found = do(run)
+        except BudgetError:
+            shutil.rmtree(folder, ignore_errors=True)  # its clock and its forecasts would refuse the next attempt too
+            raise
         found.model_copy(update={"inputs": made_from}).save(folder / "scores.json")
         run.ledger.write("finished", winner=found.winner, **found.bill.model_dump())
         shutil.rmtree(folder / "parts", ignore_errors=True)

@@ -153,6 +153,16 @@ def test_a_budget_too_short_for_every_way_is_told(fit, monkeypatch):
     assert "its predictions would take" in caught.value.why
 
 
+def test_a_refused_run_begins_anew_when_it_is_asked_again(fit, tmp_path, monkeypatch):
+    asked = {"test": labelled(60, 100), "budget": "13s", "rungs": "untouched,lora"}
+    with monkeypatch.context() as busy:
+        slowed(busy, predictors.LabelScorer, "predict", 1.0)
+        with pytest.raises(BudgetError):
+            fit(labelled(30), into=tmp_path, **asked)
+    outcome = fit(labelled(30), into=tmp_path, **asked)
+    assert outcome.bill.wall_s < 13
+
+
 def test_a_spelt_out_tuning_is_foreseen_too(tmp_path, causal_folder):
     given = {"workspace": tmp_path / "space", "model": str(causal_folder), "batch_size": 4}
     few, many = (scrimp.tune(labelled(20), out=tmp_path / str(steps), steps=steps, **given) for steps in (2, 200))
