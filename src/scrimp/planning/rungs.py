@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from scrimp.tuning.curve import CurvePoint
     from scrimp.tuning.plan import TunePlan
 
-__all__ = ["Base", "ConstantRung", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung",
-           "WordCountsRung", "default_plan", "encoder_plan"]
+__all__ = ["Base", "ConstantRung", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "SelfTrainedRung", "TunedRung",
+           "UntouchedRung", "WordCountsRung", "default_plan", "encoder_plan"]
 
 _STOPPING_SHARE = 0.2  # of the rows of a training that validates
 
@@ -135,6 +135,11 @@ class Rung(abc.ABC):
         """Parameters that are trained in the model."""
         return 0
 
+    @property
+    def beside(self) -> int:
+        """Rows that it reads beside those that it learns from and is asked about."""
+        return 0
+
     @abc.abstractmethod
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         """A predictor fitted on ``train``; unfinished work is kept in ``folder``."""
@@ -197,9 +202,12 @@ class FrozenRung(Rung):
         return f"Frozen {self.base.checkpoint.name} features + {self._regression}"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        return self._headed(*_columns(train), meter)
+
+    def _headed(self, texts: list[str], wanted: list[Any], meter: Meter) -> Predictor:
         from scrimp.serving.predictors import FrozenHead
 
-        return FrozenHead.fit(self.base.loaded, *_columns(train), head=_head(train.layout), meter=meter,
+        return FrozenHead.fit(self.base.loaded, texts, wanted, head=_head(self.base.examples.layout), meter=meter,
                               seed=self._seed, cache=self._cache)
 
 
@@ -217,6 +225,40 @@ class JoinedRung(FrozenRung):
 
         return JoinedHead.fit(self.base.loaded, *_columns(train), head=_head(train.layout), meter=meter,
                               seed=self._seed, cache=self._cache)
+
+
+class SelfTrainedRung(FrozenRung):
+    """Frozen embeddings under a linear head that learns from its surest answers on rows without labels too.
+
+    Yarowsky 1995, "Unsupervised Word Sense Disambiguation Rivaling Supervised Methods".
+
+    Args:
+        pool: gives the rows without labels, once it is known for how many there is time.
+    """
+
+    name = "self-training"
+
+    def __init__(self, encoder: Base, cache: Path, seed: int, pool: Callable[[], Examples]) -> None:
+        super().__init__(encoder, cache, seed)
+        self._pool = pool
+
+    @property
+    def title(self) -> str:
+        return f"{super().title}, self-trained"
+
+    @property
+    def beside(self) -> int:
+        return len(self._pool())
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.planning.unlabelled import surest
+
+        texts, labels = _columns(train)
+        pool = self._pool()
+        said = self._headed(texts, labels, meter).predict(pool.rows, meter=meter)
+        taught = surest(said, sorted(set(labels)))
+        return self._headed([*texts, *(pool[row]["text"] for row in taught)],
+                            [*labels, *(said[row]["label"] for row in taught)], meter)
 
 
 class NearestRung(Rung):

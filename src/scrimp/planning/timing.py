@@ -40,6 +40,7 @@ _RETENTION_S = {"causal": 15.0, "encoder": 4.0}
 _RETENTION_TOKENS, _RETENTION_SHARE_OF_TIME = {"causal": 9000, "encoder": 4000}, 0.03  # of a look at all; at most
 _LEAST_LOOKED = 20  # texts and questions
 _TEST_SHARE_OF_TIME = 0.06  # of the time budget, at most, for a model's predictions of the test rows
+_BESIDE_SHARE_OF_TIME = 0.15  # of what is left, at most, to read rows without labels
 _LEAST_TEST_ROWS = 25
 _TIMED_ROWS = (0, 1, 3, 7, 15, 24)  # where portions begin and end: on a slow machine the first ones must do
 _TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion, which warms up
@@ -83,21 +84,28 @@ class Timing:
         self._paces: dict[str, Pace] = {}
         self._left_out: Mapping[str, str] = {}
         self.foreseen: dict[str, Forecast] = {}
-        bases = {way.base.checkpoint.fingerprint: way.base for way in ways if way.kind != "control" and way.base}
+        bases = {way.base.checkpoint.fingerprint: way.base for way in ways
+                 if way.base and (way.kind != "control" or way.beside)}
         self._row_s: dict[str, float] = {
             name: kept(run.folder / f"row-seconds-{name[:16]}.json", partial(self._timed_row, base))
             for name, base in bases.items()}
         self._known_retention_s: dict[str, float] = {}
         self._folds: Mapping[str, int] = {}
         self._order: list[Rung] = []
-        test, given_s = run.test, run.meter.remaining_s()
+        test, test_s = run.test, _TEST_SHARE_OF_TIME * run.meter.remaining_s()
         self._tests: dict[str, int] = {} if test is None else kept(run.folder / "tests.json", lambda: {
-            way.name: min(len(test), max(_LEAST_TEST_ROWS, self._affordable(way, given_s))) for way in ways})
+            way.name: min(len(test), max(_LEAST_TEST_ROWS, self._affordable(way, test_s))) for way in ways})
 
-    def _affordable(self, way: Rung, given_s: float) -> int:
-        """Test rows that a way predicts within its share of the time."""
-        seconds, row_s = given_s * _TEST_SHARE_OF_TIME, self.row_s(way)
+    def _affordable(self, way: Rung, seconds: float) -> int:
+        """Rows that a way predicts within so many seconds."""
+        row_s = self.row_s(way)
         return sys.maxsize if not row_s or math.isinf(seconds) else int(seconds / row_s)
+
+    def readable(self, way: Rung) -> int:
+        """How many rows beside those that it learns from and is asked about a way has time to read."""
+        path = self._run.folder / f"beside-{way.name}.json"
+        seconds = _BESIDE_SHARE_OF_TIME * self._run.meter.remaining_s()
+        return int(kept(path, lambda: min(way.beside, self._affordable(way, seconds))))
 
     def tests(self, way: Rung) -> int:
         """How many of the test rows, from the first, a way is tested on."""
@@ -389,7 +397,7 @@ class Timing:
         found = {}
         for way in ways:
             pace, adapts = self._pace(way), way.kind == "adapted"
-            asking_s = self.row_s(way) * (self.tests(way) + len(protocol.judged))
+            asking_s = self.row_s(way) * (self.tests(way) + len(protocol.judged) + way.beside)
             needed_s = self._beside_s(way, protocol) if adapts else asking_s
             left_s = self._run.meter.remaining_s() - self.closing_s - rest_s - needed_s
             if way.kind == "control" or left_s <= (pace.least_s if adapts else 0) or (adapts and not pace.row_s) \
