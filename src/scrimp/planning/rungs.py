@@ -109,6 +109,18 @@ class Base:
         """Tokens that an answer may take: half as many again as the longest of the rows."""
         return 8 + round(1.5 * max(sum(row.trained) for row in self.encode(self.examples)))
 
+    @property
+    def writes(self) -> bool:
+        """Whether its answers are written, token by token."""
+        return self.causal and self.examples.layout in (Layout.PROMPT, Layout.CHAT)
+
+    @cached_property
+    def answer_share(self) -> float:
+        """Tokens that an answer of the rows takes, on average, over those that may be written; 1 where none are."""
+        if not self.writes:
+            return 1.0
+        return fmean(sum(row.trained) for row in self.encode(self.examples)) / self.longest_answer
+
 
 class Rung(abc.ABC):
     """One way to solve the task."""
