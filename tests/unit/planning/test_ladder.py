@@ -409,17 +409,18 @@ def test_a_kill_while_judging_repeats_neither_the_test_nor_finished_parts(fit, t
     assert lora.curve
 
 
-def test_a_kill_while_judging_rows_held_out_trains_nothing_again(fit, tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", [6, 7, 8])  # after five to time a row: the judged rows, the test, the probes
+def test_a_kill_after_a_training_of_rows_held_out_trains_nothing_again(fit, tmp_path, monkeypatch, call):
     monkeypatch.setattr(timing, "choose", lambda train, **_: held_out(train, 0))
     given = {"into": tmp_path, "test": labelled(12, 100), "rungs": "lora"}
     with monkeypatch.context() as patched:
-        counting(patched, predictors.LabelScorer, "predict", until=8)  # five to time a row, the test, the probes
+        counting(patched, predictors.LabelScorer, "predict", until=call)
         with pytest.raises(Killed):
             fit(labelled(20), **given)
     with monkeypatch.context() as patched:
-        tested = counting(patched, tasks, "evaluate")
+        asked = counting(patched, predictors.LabelScorer, "predict")
         stepped = counting(patched, trainer._Run, "step")
         outcome = fit(labelled(20), **given)
-    assert not tested
     assert not stepped
+    assert [len(rows) for _, rows, *_ in asked] == [4, 12, 8, 8][0 if call == 6 else 1:]  # what was judged is kept
     assert outcome.best.validation.n == 4

@@ -21,7 +21,7 @@ def request(tmp_path, train, test=None, **more):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return str(path)
 
-    given = {"layout": None, "columns": None, "on_bad_row": "fail", "seed": 0, **more}
+    given = {"unlabelled": None, "layout": None, "columns": None, "on_bad_row": "fail", "seed": 0, **more}
     return SimpleNamespace(data=write("train.jsonl", train),
                            test=write("test.jsonl", test) if test is not None else None, **given)
 
