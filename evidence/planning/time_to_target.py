@@ -17,6 +17,7 @@ from scrimp.core.workspace import atomic_write
 from scrimp.evidence import Lab, claim
 
 STEPS, EVERY, BATCH, REPEATS = 100, 5, 32, (0, 1)
+DIVERGED = -1.0  # the score of a run whose loss is no number any more; no target is as low
 RATES = {"adamw": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "galore": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
          "decayed": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "momentum": (1e-2, 3e-2, 0.1, 0.3, 1.0),
          "hopeless": (1e-7, 2e-7, 3e-7, 5e-7, 1e-6)}
@@ -43,7 +44,7 @@ def time_to_target(lab: Lab, *, way: str) -> dict[str, float]:
         found = [_raced(lab) for _ in range(2)]
         atomic_write(folder / "profiles.json", json.dumps(found))
 
-    asked = [lab.seed, lab.smoke, STEPS, EVERY, BATCH, REPEATS, RATES]
+    asked = [lab.seed, lab.smoke, STEPS, EVERY, BATCH, REPEATS, RATES, DIVERGED]
     kept = cache().step("time-to-target", asked, make)
     first, again = json.loads((kept / "profiles.json").read_text())
     return {"profile": first[way], "moved": abs(first[way] - again[way])}
@@ -63,7 +64,7 @@ def _raced(lab: Lab) -> dict[str, float]:
 
 
 def _curve(lab: Lab, way: str, rate: float, load: Any, seed: int) -> list[tuple[float, float]]:
-    """Seconds of training, looks left out, and the score on held-out rows."""
+    """Seconds of training, looks left out, and the score on held-out rows, as long as the loss is a number."""
     model_of, (x, y), score, loss = load
     steps, curve, spent = lab.scale(STEPS, 12), [], 0.0
     with torch.random.fork_rng():
@@ -81,12 +82,15 @@ def _curve(lab: Lab, way: str, rate: float, load: Any, seed: int) -> list[tuple[
                 group["lr"] = rate * schedule.factor(step, steps)
             rows = torch.randint(len(x), (BATCH,))
             optimizer.zero_grad()
-            loss(model(x[rows]), y[rows]).backward()
+            found = loss(model(x[rows]), y[rows])
+            if not torch.isfinite(found):
+                return [*curve, (spent, DIVERGED)]
+            found.backward()
             optimizer.step()
             spent += time.process_time() - begun
             if (step + 1) % EVERY == 0:
                 with torch.inference_mode():
-                    curve.append((spent, score(model)))
+                    curve.append((spent, max(DIVERGED, score(model))))
     return curve
 
 

@@ -163,6 +163,54 @@ class Sample(Options):
     right: bool | None
 
 
+class Noted(Options):
+    """A row that a person should look at.
+
+    Attributes:
+        source: where it stands.
+        text: how it begins.
+        label: that it has; empty where it has none.
+        said: the label that the chosen way gives it; of a labelled row, without having learned from it.
+        chance: the probability that the chosen way gives `said`.
+    """
+
+    source: str
+    text: str
+    label: str = ""
+    said: str
+    chance: float
+
+
+class Repeats(Options):
+    """Training rows that ask the same.
+
+    Attributes:
+        sources: where they stand.
+        text: how they begin.
+        labels: with which labels or scores they stand, if there are several.
+    """
+
+    sources: tuple[str, ...]
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+class Review(Options):
+    """Rows that a person should look at.
+
+    Attributes:
+        doubtful: training rows whose labels look wrong, the most doubtful first.
+        repeats: training rows that ask the same, those with several labels first.
+        next: rows without labels whose labels would teach most, the most telling first.
+        asked: rows without labels that were looked at for that.
+    """
+
+    doubtful: tuple[Noted, ...] = ()
+    repeats: tuple[Repeats, ...] = ()
+    next: tuple[Noted, ...] = ()
+    asked: int = 0
+
+
 class InspectedRow(Options):
     """A training row as the model saw it: token texts, and whether each is trained."""
 
@@ -210,6 +258,7 @@ class Outcome(Options):
         budget: declared limits; `bill` has what was spent of them.
         foreseen: what `bill` was predicted to be, once the first moments had been measured.
         parts: bill of each part of the run, in order.
+        review: rows to look at.
         confusion: rows are true labels, columns predicted ones, in `labels`' order; of the winner on the test rows.
         warnings: what the guards said, worst first.
         environment: versions, device, processor, threads.
@@ -232,6 +281,7 @@ class Outcome(Options):
     parts: dict[str, Bill] = {}
     labels: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
+    review: Review = Review()
     samples: tuple[Sample, ...] = ()
     warnings: tuple[str, ...] = ()
     environment: dict[str, Any] = {}

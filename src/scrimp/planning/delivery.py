@@ -10,6 +10,7 @@ from typing import Any
 from scrimp.core.errors import DataError, WorkspaceError
 from scrimp.core.workspace import atomic_folder, atomic_write
 from scrimp.evaluation.outcome import Outcome
+from scrimp.planning.review import NEXT
 
 __all__ = ["claim", "deliver"]
 
@@ -49,6 +50,9 @@ def deliver(done: Path, request: Any) -> Outcome:
     (out / _RECORD).unlink(missing_ok=True)
     with atomic_folder(out / "model") as folder:
         shutil.copytree(done / "model", folder, dirs_exist_ok=True)
+    (out / NEXT).unlink(missing_ok=True)
+    if (done / NEXT).exists():
+        atomic_write(out / NEXT, (done / NEXT).read_bytes())
     rows = next((shlex.quote(s) for s in (request.test, request.data) if isinstance(s, str)), "FILE")
     found = Outcome.load(done / _RECORD).model_copy(update={
         "reproduce": f"scrimp run {shlex.quote(str(out / 'recipe.yaml'))} --out AGAIN",

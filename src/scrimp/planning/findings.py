@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from scrimp.core.errors import GuardError
 from scrimp.core.ledger import environment
 from scrimp.core.workspace import atomic_folder, atomic_write
-from scrimp.evaluation.outcome import WHOLE, DataSummary, Gain, InspectedRow, Outcome, Outlook, Rung, Sample, Score
+from scrimp.evaluation.outcome import (
+    WHOLE,
+    DataSummary,
+    Gain,
+    InspectedRow,
+    Outcome,
+    Outlook,
+    Review,
+    Rung,
+    Sample,
+    Score,
+)
 from scrimp.examples.records import Examples, Layout, input_text, normal, told_labels
 
 if TYPE_CHECKING:
@@ -41,7 +52,7 @@ class Climbed:
 
 
 def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *, base: Base | None,
-            outlook: Outlook | None = None) -> Outcome:
+            outlook: Outlook | None = None, review: Review | None = None) -> Outcome:
     """The whole record of ``run``, its winner's model in place, which stands on ``base``.
 
     Raises:
@@ -57,7 +68,8 @@ def outcome(run: Run, climbed: Sequence[Climbed], winner: Climbed, why: str, *, 
         gains=_gains(run, winner, climbed), outlook=outlook,
         budget=run.request.budget.model_dump(exclude_none=True), bill=run.meter.bill(), parts=run.parts,
         foreseen=run.timing.foreseen[WHOLE],
-        labels=run.train.labels, confusion=_confusion(run, winner), samples=_samples(run, before, winner),
+        labels=run.train.labels, confusion=_confusion(run, winner), review=review or Review(),
+        samples=_samples(run, before, winner),
         warnings=tuple(dict.fromkeys(run.warnings)), environment=environment(), reproduce="", predict="")
 
 

@@ -23,20 +23,22 @@ from scrimp.core.progress import say
 from scrimp.core.registry import build, lookup
 from scrimp.core.workspace import Workspace, atomic_write, fingerprint, folder_bytes
 from scrimp.evaluation.metrics import metrics_for
-from scrimp.evaluation.outcome import Outcome, Outlook, Retention, Rung, Score
-from scrimp.examples.records import Layout
+from scrimp.evaluation.outcome import Outcome, Outlook, Retention, Review, Rung, Score
+from scrimp.examples.records import Examples, Layout
 from scrimp.planning import blending
 from scrimp.planning.delivery import claim, deliver
 from scrimp.planning.findings import Climbed, asked_for, outcome, parity_rows
 from scrimp.planning.material import Material, gather
 from scrimp.planning.outlook import outlook
 from scrimp.planning.protocol import Protocol, everything, held_out
+from scrimp.planning.review import review
 from scrimp.planning.rungs import (
     Base,
     ConstantRung,
     FrozenRung,
     JoinedRung,
     NearestRung,
+    SelfTrainedRung,
     TunedRung,
     UntouchedRung,
     WordCountsRung,
@@ -81,9 +83,11 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome], *, column: str |
     with meter.part() as reading:
         material = gather(request, keep_found=column is not None)
         base = _resolve(_stands_on(request, kind, material.train.layout))
-    asked = request.model_dump(mode="json", exclude={"data", "test", "out", "workspace", "force"})
+    asked = request.model_dump(mode="json", exclude={"data", "test", "unlabelled", "out", "workspace", "force"})
     inputs = {"asked": asked, "train": material.train.fingerprint, "base": base.fingerprint,
               "test": material.test.fingerprint if material.test is not None else None}
+    if material.pool is not None:
+        inputs["pool"] = material.pool.fingerprint
     if column is not None:
         inputs["column"] = [row.get(column) for row in material.train.found]
     made_from = fingerprint({"kind": kind, **inputs})
@@ -132,6 +136,7 @@ class Run:
         self.warnings = list(material.warnings)
         self.parts: dict[str, Bill] = {}
         self.train, self.test, self.test_origin = material.train, material.test, material.test_origin
+        self.pool = material.pool
         self.base = Base(checkpoint, self.train, instruction=request.instruction) if _asks(self.train.layout) else \
             self._encoder(checkpoint)
         self.metric = _metric(request.metric, self.train.layout)
@@ -167,7 +172,7 @@ class Run:
             if blending.as_good(single, blend, self):
                 winner, why = blend, f"by {protocol.words} as good as the best single way, and surer than any"
         return outcome(self, climbed, winner, why, base=way.base if winner is single else None,
-                       outlook=self._outlook(way, single, protocol))
+                       review=self._review(winner), outlook=self._outlook(way, single, protocol))
 
     def spelt_out(self, plan: TunePlan) -> Outcome:
         """The untouched model, or what always says the same, and the one tuning that the person asked for."""
@@ -188,16 +193,18 @@ class Run:
         climbed = [*self._climb_all(ways, protocol).values()]
         stopped = "; a fifth of the rows of its training said when to stop" if tuned.validates else ""
         return outcome(self, climbed, climbed[-1], f"asked for by name; judged by {protocol.words}{stopped}",
-                       base=self.base)
+                       base=self.base, review=self._review(climbed[-1]))
 
     def _timed(self, ways: Sequence[Way], protocol: Protocol | None = None) -> Protocol:
         """Measure how long asking takes; size the test by it, and choose the protocol unless there is one."""
         self.timing = Timing(self, ways)
         self._size_test(ways)
+        self._size_pool(ways)
         if protocol is not None or self.timing.asks_paces:
             self._measure(ways)
         protocol = protocol or self.timing.protocol()
         self.judged_rows = [self.train[i] for i in protocol.judged]
+        self.judged_sources = [self.train.sources[i] for i in protocol.judged]
         return protocol
 
     def _measure(self, ways: Sequence[Way]) -> None:
@@ -217,6 +224,15 @@ class Run:
         few = [f"{way.title}: {tests}" for way in ways if (tests := self.timing.tests(way)) < whole]
         self.warnings.append(f"of the {whole} test rows some ways were tested on as many as the budget allows "
                              f"({'; '.join(few)}); `scrimp evaluate` measures on all")
+
+    def _size_pool(self, ways: Sequence[Way]) -> None:
+        """Keep as many rows without labels, drawn by chance, as there is time to learn from."""
+        most = max((self.timing.readable(way) for way in ways if way.beside), default=0)
+        if self.pool is None or not most:
+            return
+        whole, self.pool = len(self.pool), shuffled(self.pool, self.request.seed).subset(range(most))
+        if most < whole:
+            self.warnings.append(f"of the {whole} rows without labels {most} were read, as many as the budget allows")
 
     def _tuned_base(self) -> TunedRung:
         return TunedRung(self.base, default_plan(self.train, causal=self.base.causal, seed=self.request.seed),
@@ -244,8 +260,15 @@ class Run:
             return [NearestRung()] if layout in (Layout.PROMPT, Layout.CHAT) else []
         seed, cache = self.request.seed, self.folder / "embeddings"
         encoder = self._encoder(_resolve(self.request.encoder)) if _asks(layout) else self.base
+        taught = [] if self.pool is None else [SelfTrainedRung(encoder, cache, seed, self._unlabelled)]
         return [WordCountsRung(seed, layout), FrozenRung(encoder, cache, seed), JoinedRung(encoder, cache, seed),
+                *taught,
                 TunedRung(encoder, encoder_plan(self.train, seed=seed), ledger=self.ledger, name="tuned-encoder")]
+
+    def _unlabelled(self) -> Examples:
+        """The rows without labels, once it is known for how many there is time."""
+        assert self.pool is not None
+        return self.pool
 
     # --- one rung -------------------------------------------------------------------------------------------------
 
@@ -395,6 +418,13 @@ class Run:
         way.forget()
         if found is not None:
             self.parts["learning curve"] = part.bill()
+        return found
+
+    def _review(self, winner: Climbed) -> Review:
+        """Rows that a person should look at."""
+        with self.meter.part() as part:
+            found = review(self, winner, part)
+        self.parts["rows to look at"] = part.bill()
         return found
 
     def _choose(self, climbed: Sequence[Climbed]) -> Climbed:

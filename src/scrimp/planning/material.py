@@ -9,6 +9,7 @@ from scrimp.core.errors import DataError
 from scrimp.examples import leakage, splits
 from scrimp.examples.formats import read
 from scrimp.examples.records import Examples, Layout
+from scrimp.planning.unlabelled import gather_pool
 
 __all__ = ["ENOUGH_TO_HOLD_OUT", "Material", "gather"]
 
@@ -26,6 +27,7 @@ class Material:
         test_origin: where the test rows came from, in words.
         duplicates: rows of ``train`` that repeat another one.
         leaked: rows taken out of ``train`` because the test holds them too.
+        pool: rows without labels, that are neither of ``train`` nor of ``test``; None where none were given.
         warnings: what a person should know about their rows.
     """
 
@@ -34,6 +36,7 @@ class Material:
     test_origin: str
     duplicates: int
     leaked: int
+    pool: Examples | None
     warnings: tuple[str, ...]
 
 
@@ -65,7 +68,8 @@ def gather(request: Any, *, keep_found: bool = False) -> Material:
     _check_several(train)
     if test is not None:
         _check_known(train, test, warnings)
-    return Material(replace(train, notes=()), test, origin, _repeats(train, warnings), leaked, tuple(warnings))
+    pool = gather_pool(request, train, test)
+    return Material(replace(train, notes=()), test, origin, _repeats(train, warnings), leaked, pool, tuple(warnings))
 
 
 def _without_leaks(train: Examples, test: Examples, warnings: list[str]) -> tuple[Examples, int]:

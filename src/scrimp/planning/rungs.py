@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from scrimp.tuning.curve import CurvePoint
     from scrimp.tuning.plan import TunePlan
 
-__all__ = ["Base", "ConstantRung", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "TunedRung", "UntouchedRung",
-           "WordCountsRung", "default_plan", "encoder_plan"]
+__all__ = ["Base", "ConstantRung", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "SelfTrainedRung", "TunedRung",
+           "UntouchedRung", "WordCountsRung", "default_plan", "encoder_plan"]
 
 _STOPPING_SHARE = 0.2  # of the rows of a training that validates
 _SAID = 0.5  # the probability from which on a tuned encoder says one of several labels
@@ -114,6 +114,18 @@ class Base:
         """Tokens that an answer may take: half as many again as the longest of the rows."""
         return 8 + round(1.5 * max(sum(row.trained) for row in self.encode(self.examples)))
 
+    @property
+    def writes(self) -> bool:
+        """Whether its answers are written, token by token."""
+        return self.causal and self.examples.layout in (Layout.PROMPT, Layout.CHAT)
+
+    @cached_property
+    def answer_share(self) -> float:
+        """Tokens that an answer of the rows takes, on average, over those that may be written; 1 where none are."""
+        if not self.writes:
+            return 1.0
+        return fmean(sum(row.trained) for row in self.encode(self.examples)) / self.longest_answer
+
 
 class Rung(abc.ABC):
     """One way to solve the task."""
@@ -138,6 +150,11 @@ class Rung(abc.ABC):
     @property
     def trainable(self) -> int:
         """Parameters that are trained in the model."""
+        return 0
+
+    @property
+    def beside(self) -> int:
+        """Rows that it reads beside those that it learns from and is asked about."""
         return 0
 
     @abc.abstractmethod
@@ -208,9 +225,12 @@ class FrozenRung(Rung):
         return f"Frozen {self.base.checkpoint.name} features + {self._regression}"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        return self._headed(*_columns(train), meter)
+
+    def _headed(self, texts: list[str], wanted: list[Any], meter: Meter) -> Predictor:
         from scrimp.serving.predictors import FrozenHead
 
-        return FrozenHead.fit(self.base.loaded, *_columns(train), head=_head(train.layout), meter=meter,
+        return FrozenHead.fit(self.base.loaded, texts, wanted, head=_head(self.base.examples.layout), meter=meter,
                               seed=self._seed, cache=self._cache)
 
 
@@ -228,6 +248,40 @@ class JoinedRung(FrozenRung):
 
         return JoinedHead.fit(self.base.loaded, *_columns(train), head=_head(train.layout), meter=meter,
                               seed=self._seed, cache=self._cache)
+
+
+class SelfTrainedRung(FrozenRung):
+    """Frozen embeddings under a linear head that learns from its surest answers on rows without labels too.
+
+    Yarowsky 1995, "Unsupervised Word Sense Disambiguation Rivaling Supervised Methods".
+
+    Args:
+        pool: gives the rows without labels, once it is known for how many there is time.
+    """
+
+    name = "self-training"
+
+    def __init__(self, encoder: Base, cache: Path, seed: int, pool: Callable[[], Examples]) -> None:
+        super().__init__(encoder, cache, seed)
+        self._pool = pool
+
+    @property
+    def title(self) -> str:
+        return f"{super().title}, self-trained"
+
+    @property
+    def beside(self) -> int:
+        return len(self._pool())
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.planning.unlabelled import surest
+
+        texts, labels = _columns(train)
+        pool = self._pool()
+        said = self._headed(texts, labels, meter).predict(pool.rows, meter=meter)
+        taught = surest(said, sorted(set(labels)))
+        return self._headed([*texts, *(pool[row]["text"] for row in taught)],
+                            [*labels, *(said[row]["label"] for row in taught)], meter)
 
 
 class NearestRung(Rung):

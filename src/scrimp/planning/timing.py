@@ -40,8 +40,10 @@ _RETENTION_S = {"causal": 15.0, "encoder": 4.0}
 _RETENTION_TOKENS, _RETENTION_SHARE_OF_TIME = {"causal": 9000, "encoder": 4000}, 0.03  # of a look at all; at most
 _LEAST_LOOKED = 20  # texts and questions
 _TEST_SHARE_OF_TIME = 0.06  # of the time budget, at most, for a model's predictions of the test rows
+_BESIDE_SHARE_OF_TIME = 0.15  # of what is left, at most, to read rows without labels
 _LEAST_TEST_ROWS = 25
 _TIMED_ROWS = (0, 1, 3, 7, 15, 24)  # where portions begin and end: on a slow machine the first ones must do
+_TIMED_ANSWERS = (0, 1, 9, 25)  # of what writes: many answers are written in little more time than one
 _TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion, which warms up
 _TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is predicted
 _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
@@ -83,21 +85,28 @@ class Timing:
         self._paces: dict[str, Pace] = {}
         self._left_out: Mapping[str, str] = {}
         self.foreseen: dict[str, Forecast] = {}
-        bases = {way.base.checkpoint.fingerprint: way.base for way in ways if way.kind != "control" and way.base}
+        bases = {way.base.checkpoint.fingerprint: way.base for way in ways
+                 if way.base and (way.kind != "control" or way.beside)}
         self._row_s: dict[str, float] = {
             name: kept(run.folder / f"row-seconds-{name[:16]}.json", partial(self._timed_row, base))
             for name, base in bases.items()}
         self._known_retention_s: dict[str, float] = {}
         self._folds: Mapping[str, int] = {}
         self._order: list[Rung] = []
-        test, given_s = run.test, run.meter.remaining_s()
+        test, test_s = run.test, _TEST_SHARE_OF_TIME * run.meter.remaining_s()
         self._tests: dict[str, int] = {} if test is None else kept(run.folder / "tests.json", lambda: {
-            way.name: min(len(test), max(_LEAST_TEST_ROWS, self._affordable(way, given_s))) for way in ways})
+            way.name: min(len(test), max(_LEAST_TEST_ROWS, self._affordable(way, test_s))) for way in ways})
 
-    def _affordable(self, way: Rung, given_s: float) -> int:
-        """Test rows that a way predicts within its share of the time."""
-        seconds, row_s = given_s * _TEST_SHARE_OF_TIME, self.row_s(way)
+    def _affordable(self, way: Rung, seconds: float) -> int:
+        """Rows that a way predicts within so many seconds."""
+        row_s = self.row_s(way)
         return sys.maxsize if not row_s or math.isinf(seconds) else int(seconds / row_s)
+
+    def readable(self, way: Rung) -> int:
+        """How many rows beside those that it learns from and is asked about a way has time to read."""
+        path = self._run.folder / f"beside-{way.name}.json"
+        seconds = _BESIDE_SHARE_OF_TIME * self._run.meter.remaining_s()
+        return int(kept(path, lambda: min(way.beside, self._affordable(way, seconds))))
 
     def tests(self, way: Rung) -> int:
         """How many of the test rows, from the first, a way is tested on."""
@@ -106,6 +115,11 @@ class Timing:
     def row_s(self, way: Rung) -> float:
         """Seconds in which the model that it stands on predicts one row; 0 for a control."""
         return self._row_s.get(way.base.checkpoint.fingerprint, 0.0) if way.base is not None else 0.0
+
+    def _tuned_row_s(self, way: Rung) -> float:
+        """Seconds in which it predicts one row once it is tuned; where it writes, it has learned when to stop."""
+        assert way.base is not None
+        return _ADAPTED_OVER_BASE * way.base.answer_share * self.row_s(way)
 
     @property
     def _slowest_s(self) -> float:
@@ -140,7 +154,7 @@ class Timing:
 
     def after_s(self, way: Rung) -> float:
         """Seconds to keep for what comes after the training of what is shipped, but for the closing."""
-        return _ADAPTED_OVER_BASE * (self.tests(way) * self.row_s(way) + self._retention_s(way))
+        return self.tests(way) * self._tuned_row_s(way) + _ADAPTED_OVER_BASE * self._retention_s(way)
 
     def _retention_s(self, way: Rung) -> float:
         """Seconds of a look at what the model knows: as the last one took, if there was one."""
@@ -175,7 +189,7 @@ class Timing:
 
     def _judging_s(self, way: Rung, protocol: Protocol) -> float:
         """Seconds to keep for the judged rows."""
-        return _ADAPTED_OVER_BASE * self.row_s(way) * len(protocol.judged)
+        return self._tuned_row_s(way) * len(protocol.judged)
 
     def _beside_s(self, way: Rung, protocol: Protocol) -> float:
         """Seconds of a tuned way that are no training."""
@@ -196,13 +210,13 @@ class Timing:
 
         The first is the shortest row, which warms up; where that took long, it must do, by how long the others are.
         """
-        few = [*shuffled(self._run.train, self._run.request.seed).rows[:_TIMED_ROWS[-1]]]
+        predictor, portions = asked(base), _TIMED_ANSWERS if base.writes else _TIMED_ROWS
+        few = [*shuffled(self._run.train, self._run.request.seed).rows[:portions[-1]]]
         lengths = [len(input_text(row)) for row in few]
         few.insert(0, few.pop(lengths.index(min(lengths))))
-        predictor = asked(base)
         enough_s, seconds = self._run.meter.remaining_s() * _TIMED_SHARE_OF_TIME, list[float]()
         with self._run.meter.part() as whole:
-            for start, end in pairwise(_TIMED_ROWS):
+            for start, end in pairwise(portions):
                 if not (rows := few[start:end]):
                     break
                 with whole.part() as part:
@@ -351,7 +365,7 @@ class Timing:
         if math.isinf(left):
             return True
         trained_s = sum(max(share * folds * rows * self._pace(way).row_s, self._pace(way).least_s) for way in some)
-        beside_s = sum(self._before_s(way) + self.after_s(way) + _ADAPTED_OVER_BASE * self.row_s(way) * rows
+        beside_s = sum(self._before_s(way) + self.after_s(way) + self._tuned_row_s(way) * rows
                        for way in some)
         return all(self._pace(way).row_s for way in some) and trained_s + beside_s <= 0.95 * left
 
@@ -389,7 +403,7 @@ class Timing:
         found = {}
         for way in ways:
             pace, adapts = self._pace(way), way.kind == "adapted"
-            asking_s = self.row_s(way) * (self.tests(way) + len(protocol.judged))
+            asking_s = self.row_s(way) * (self.tests(way) + len(protocol.judged) + way.beside)
             needed_s = self._beside_s(way, protocol) if adapts else asking_s
             left_s = self._run.meter.remaining_s() - self.closing_s - rest_s - needed_s
             if way.kind == "control" or left_s <= (pace.least_s if adapts else 0) or (adapts and not pace.row_s) \

@@ -36,7 +36,7 @@ def calls(recipe: Recipe, folder: Path, out: Path) -> list[Call]:
     data = recipe.data.model_dump(exclude_unset=True)
     options = {**given, **data, "data": data["train"]}
     del options["train"]
-    for name in options.keys() & {"data", "test"}:
+    for name in options.keys() & {"data", "test", "unlabelled"}:
         options[name] = placed_source(options[name], folder)
     for name in options.keys() & {"model", "encoder"}:
         options[name] = placed_model(options[name], folder)

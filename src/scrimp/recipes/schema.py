@@ -39,6 +39,7 @@ class Data(Shape):
         "What is learned from: a file, a folder, hub:name, or the rows; where a mix step is the first, also such "
         "sources by the names of their domains."))
     test: Source | None = Field(None, description="What is measured on; never seen while learning or choosing.")
+    unlabelled: Source | None = Field(None, description="Texts without labels, to learn from and to choose among.")
 
 
 class Step(Options):

@@ -21,8 +21,8 @@ def write(request: Options, step: dict[str, Any], path: Path) -> None:
     Rows that were given in memory are written beside it, so that the recipe can be run again.
     """
     given = request.model_dump()
-    data = {"train": _source(given["data"], path.with_name("train.jsonl")),
-            "test": _source(given["test"], path.with_name("test.jsonl"))}
+    data = {name: _source(given["data" if name == "train" else name], path.with_name(f"{name}.jsonl"))
+            for name in ("train", "test", "unlabelled")}
     data |= {name: given[name] for name in Data.model_fields if name not in data}
     recipe = {"version": VERSION, "model": _model(given["model"], path.parent), "data": _told(data, Data),
               "metric": given["metric"], "budget": {k: v for k, v in given["budget"].items() if v is not None},

@@ -57,6 +57,8 @@ def render(outcome: Outcome) -> str:
         parts_chart=bills.parts_chart(outcome.parts, outcome.bill, limit=budget.time),
         foreseen=[rung for rung in outcome.rungs if rung.foreseen and rung.skipped is None],
         matrix=_matrix(outcome), pairs=_pairs(outcome), samples=_samples(outcome),
+        review=outcome.review, doubtful=story.doubtful(outcome), to_label=story.to_label(outcome),
+        repeated=story.repeated(outcome),
         changed=sum(sample.before != sample.after for sample in outcome.samples),
         rows=[(row, text.runs(row, most_tokens=_ROW_TOKENS)) for row in outcome.data.inspected[:_ROWS]],
     )

@@ -194,6 +194,39 @@ def expected(outcome: Outcome) -> str | None:
             "chosen on than it is, and that is taken off.")
 
 
+def doubtful(outcome: Outcome) -> str | None:
+    """What is to be thought of labels that look wrong, in words."""
+    found, judged = outcome.review.doubtful, outcome.best.validation
+    if not found:
+        return None
+    told = f"Of {_rows(len(found))} the chosen way, which had not learned from them, says another label than they have."
+    if judged is None:
+        return told
+    return f"{told} It is itself at {numbers.interval(judged)} on such rows: look before you change any."
+
+
+def to_label(outcome: Outcome) -> str | None:
+    """Which rows to have labelled next, in words."""
+    if not outcome.review.next:
+        return None
+    return (f"Of {_rows(outcome.review.asked)} without labels that were looked at, the labels of these would teach "
+            "most: the chosen way can least decide about them. They are in label-next.jsonl; write a \"label\" into "
+            "its lines, add them to the training rows, and fit again.")
+
+
+def repeated(outcome: Outcome) -> str | None:
+    """How many rows ask what others ask, in words."""
+    found = outcome.review.repeats
+    torn = sum(bool(group.labels) for group in found)
+    if not found:
+        return None
+    return f"{len(found)} texts stand in several rows" + (f", {torn} of them with different answers." if torn else ".")
+
+
+def _rows(number: int) -> str:
+    return f"{numbers.count(number)} row{'' if number == 1 else 's'}"
+
+
 def outlook(outcome: Outcome) -> str | None:
     """What twice the labels would buy, in a sentence."""
     found = outcome.outlook

@@ -47,12 +47,23 @@ def _notes(outcome: Outcome) -> Iterator[str]:
     for measure in dict.fromkeys(rung.retention.measure for rung in outcome.rungs if rung.retention):
         yield f"retention: the change of {_shown(measure)}"
     yield from _foreseen(outcome)
+    yield from _to_look_at(outcome)
     for rung in outcome.rungs:
         if told := story.quantization(rung):
             yield f"{_shown(rung.name)}: {_shown(told)}"
     for rung in outcome.rungs:
         if rung.skipped is not None:
             yield f"not run: {_shown(rung.name)}, {_shown(rung.skipped)}"
+
+
+def _to_look_at(outcome: Outcome) -> Iterator[str]:
+    found = outcome.review
+    if found.doubtful:
+        yield f"labels that look wrong: {len(found.doubtful)}, such as that of {_shown(found.doubtful[0].source)}"
+    if torn := [group for group in found.repeats if group.labels]:
+        yield f"texts that stand with several answers: {len(torn)}, such as {_shown(torn[0].sources[0])}"
+    if found.next:
+        yield "rows to label next: label-next.jsonl"
 
 
 def _foreseen(outcome: Outcome) -> Iterator[str]:

@@ -259,7 +259,7 @@ class _Guest:
 
 def configuration(request: Any) -> dict[str, Any]:
     """What was asked, flat; of paths the last name only, and nothing of the environment but versions."""
-    asked = request.model_dump(mode="json", exclude={"out", "workspace", "force", "data", "test"})
+    asked = request.model_dump(mode="json", exclude={"out", "workspace", "force", "data", "test", "unlabelled"})
     data = {name: _source(getattr(request, name)) for name in ("data", "test")}
     return dict(_flat({"verb": request.named(), **data, **asked, "versions": _versions()}))
 

@@ -274,12 +274,13 @@ class Runs:
         from scrimp.recipes.calls import placed_model, placed_source
 
         recipe = arm.recipe
-        sources = [recipe.data.train, recipe.data.test, *(step.select.target for step in recipe.steps if step.select)]
+        sources = [recipe.data.train, recipe.data.test, recipe.data.unlabelled,
+                   *(step.select.target for step in recipe.steps if step.select)]
         plain = recipe.verb == "tune" and not recipe.preparing  # which looks at no embeddings
         names = (recipe.model,) if plain else (recipe.model, recipe.encoder)
         models = {name: _model_digest(placed_model(name, arm.folder)) for name in names}
         return {"recipe": recipe.model_dump(mode="json", exclude={"data", "budget", "seeds", "out", "search"}),
-                "data": recipe.data.model_dump(mode="json", exclude={"train", "test"}),
+                "data": recipe.data.model_dump(mode="json", exclude={"train", "test", "unlabelled"}),
                 "holds": [content(placed_source(source, arm.folder)) for source in sources], "models": models,
                 "seed": seed, "budget": self.request.budget.model_dump(), "numerics": [NUMERICS, VERSION]}
 

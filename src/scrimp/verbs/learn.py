@@ -27,6 +27,8 @@ class Learn(Verb, Settings, Shape, Tracked, Workspaced):
     out: Path = Field(description="Folder for the model, the scores, the report and the recipe.")
     test: Source | None = Field(None, description=(
         "What is measured on; without it, rows of the data are held out if there are enough."))
+    unlabelled: Source | None = Field(None, description=(
+        "Texts without labels: fit learns from them too, and both say which to have labelled next."))
     seed: Seed = Field(0, description="Of every random choice.")
     force: bool = Field(False, description="Write into a folder that holds another run, or no run.")
 

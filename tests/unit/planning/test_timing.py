@@ -32,7 +32,8 @@ MIB = 1 << 20
 def standing(folder: Path, name: str = "tiny", row_s: float = 0.1) -> SimpleNamespace:
     """A base model of which it is known how long a row takes, of ten tokens."""
     (folder / f"row-seconds-{name}.json").write_text(str(row_s))
-    return SimpleNamespace(checkpoint=SimpleNamespace(fingerprint=name), causal=True, row_tokens=lambda _: 10)
+    return SimpleNamespace(checkpoint=SimpleNamespace(fingerprint=name), causal=True, row_tokens=lambda _: 10,
+                           writes=False, answer_share=1.0)
 
 
 def foreseen(folder: Path, *kinds: str, quantized: bool = False, mapped: int = 0) -> timing.Forecast:
@@ -44,7 +45,7 @@ def foreseen(folder: Path, *kinds: str, quantized: bool = False, mapped: int = 0
                           ledger=SimpleNamespace(write=lambda *_, **__: None))
     tuned = SimpleNamespace(name="adapted", tokens=lambda _: 4000, step_tokens=lambda _: 80, batch_tokens=lambda _: 80,
                             base=SimpleNamespace(mapped=mapped))
-    ways = [SimpleNamespace(kind=kind, name=kind, quantized=quantized and kind == "adapted", base=base)
+    ways = [SimpleNamespace(kind=kind, name=kind, beside=0, quantized=quantized and kind == "adapted", base=base)
             for kind in kinds]
     found = Timing(run, ways)  # type: ignore[arg-type]
     found._saw(tuned, Probe(tokens_per_s=100.0, resting_memory=1024 * MIB, fixed_memory=8 * MIB,  # type: ignore[arg-type]
@@ -74,7 +75,7 @@ def budgeted(folder: Path, row_s: dict[str, float], rows: Documents = ROWS,
     run = SimpleNamespace(folder=folder, test=budget.pop("test", None), train=rows, meter=Meter(Budget(time=time)),
                           request=SimpleNamespace(budget=Budget(time=time, **budget), seed=0))
     base = standing(folder)
-    ways = [SimpleNamespace(kind="adapted", name=name, quantized=False, base=base) for name in row_s]
+    ways = [SimpleNamespace(kind="adapted", name=name, beside=0, quantized=False, base=base) for name in row_s]
     found = Timing(run, ways)  # type: ignore[arg-type]
     found._paces = {name: timing.Pace(row_s=seconds) for name, seconds in row_s.items()}
     return found, ways
@@ -191,6 +192,25 @@ def test_a_model_that_takes_long_for_the_shortest_row_is_timed_with_no_other(
     seconds = found._timed_row(standing(tmp_path))  # type: ignore[arg-type]
     assert counts == asked
     assert seconds > 12 * 0.2 if time == "2s" else seconds < 0.2
+
+
+def test_answers_are_timed_many_at_once(tmp_path: Path, monkeypatch: Any) -> None:
+    found, _ = budgeted(tmp_path, {"only": 1.0})
+    counts: list[int] = []
+    monkeypatch.setattr(timing, "asked", lambda base: SimpleNamespace(
+        predict=lambda rows, meter: counts.append(len(rows)) or sleep(0.05)))
+    monkeypatch.setattr(timing, "shuffled", lambda train, seed: SimpleNamespace(rows=[{"text": "word"}] * 30))
+    writing = standing(tmp_path)
+    writing.writes = True
+    assert found._timed_row(writing) < 0.05 / 4  # type: ignore[arg-type]
+    assert counts == [1, 8, 16]
+
+
+def test_what_was_tuned_has_learned_when_to_stop(tmp_path: Path) -> None:
+    found, (way,) = budgeted(tmp_path, {"only": 1.0}, test=range(50))
+    whole = found.after_s(way)  # type: ignore[arg-type]
+    way.base.answer_share = 0.2
+    assert whole - found.after_s(way) == pytest.approx(50 * 1.5 * 0.1 * 0.8)  # type: ignore[arg-type]
 
 
 def test_the_slow_are_tested_on_fewer_rows(tmp_path: Path) -> None:

@@ -18,9 +18,12 @@ from scrimp.evaluation.outcome import (
     DataSummary,
     Forecast,
     InspectedRow,
+    Noted,
     Outcome,
     Outlook,
+    Repeats,
     Retention,
+    Review,
     Rung,
     Sample,
     Score,
@@ -86,6 +89,13 @@ outlooks = st.builds(Outlook, rows=natural, twice=natural, now=number, then=scor
                      measured=st.lists(st.tuples(natural, number), max_size=5).map(tuple))
 
 
+noted = st.lists(st.builds(Noted, source=words, text=words, label=words, said=words, chance=st.floats(0, 1)),
+                 max_size=3).map(tuple)
+reviews = st.builds(Review, doubtful=noted, next=noted, asked=natural, repeats=st.lists(st.builds(
+    Repeats, sources=st.lists(words, min_size=1, max_size=3).map(tuple), text=words,
+    labels=st.lists(words, max_size=2).map(tuple)), max_size=3).map(tuple))
+
+
 @st.composite
 def outcomes(draw: st.DrawFn) -> Outcome:
     names = draw(st.lists(words, min_size=1, max_size=4, unique=True))
@@ -94,7 +104,7 @@ def outcomes(draw: st.DrawFn) -> Outcome:
     return Outcome(
         asked=draw(st.dictionaries(words, anything, max_size=3)), data=draw(summaries),
         rungs=tuple(draw(rungs(name)) for name in names), winner=draw(st.sampled_from(names)), why=draw(words),
-        outlook=draw(st.none() | outlooks),
+        outlook=draw(st.none() | outlooks), review=draw(reviews),
         budget=draw(st.sampled_from(({}, {"time": 60.0}, {"time": "4m", "memory": "2GiB", "tokens": 5, "own": 1}))),
         bill=draw(bills), foreseen=draw(st.none() | forecasts),
         parts=draw(st.dictionaries(words, bills, max_size=4)), labels=tuple(labels),
