@@ -8,6 +8,9 @@ from sklearn.metrics import f1_score
 
 from scrimp.core.errors import DataError
 from scrimp.serving.heads import LabelsHead
+from scrimp.serving.hosting import gather
+from scrimp.serving.http.shapes import Classification
+from scrimp.serving.predictors import WordCounts
 from scrimp.tuning.heads import several
 
 
@@ -82,6 +85,17 @@ def test_the_folds_deal_out_rare_labels():
     fold = several._folds(wanted)
     assert sorted(fold[wanted[:, 1] > 0].tolist()) == [0, 1, 2, 3, 4]
     assert np.bincount(fold).tolist() == [10] * 5
+
+
+def test_several_labels_are_served(tmp_path):
+    texts = ["a match and a vote", "a match", "a vote", "nothing"] * 5
+    sets = [["politics", "sport"], ["sport"], ["politics"], []] * 5
+    WordCounts.fit(texts, sets, head=LabelsHead).save(tmp_path / "topics")
+    served = gather(tmp_path)["topics"]
+    found = served.classify(["vote and match", "the match"])
+    assert [one["labels"] for one in found] == [["politics", "sport"], ["sport"]]
+    told = Classification(model="topics", data=[{"index": i, **one} for i, one in enumerate(found)])
+    assert told.model_dump()["data"][1] == {"index": 1, **found[1]}
 
 
 def test_labels_that_all_rows_have_and_rows_without_any_are_learned():
