@@ -334,6 +334,10 @@ class Run:
         self.timing.require(way, protocol)
         quantization = self._before_training(way, part)
         predictor = trainings.shipped()
+        if not protocol.refit:  # this very model is judged, which matters more than how many test rows it is asked of
+            with part.part() as judging:
+                judged = trainings.judged()
+            self.timing.saw_judged(way, judging.bill().wall_s, len(judged))
         with part.part() as testing:
             tested = self._tested(way, predictor, testing)
         retention = self._retention(way, part)

@@ -200,6 +200,14 @@ class Timing:
         assert way.base is not None
         self._row_s[way.base.checkpoint.fingerprint] = row_s
 
+    def saw_judged(self, way: Rung, seconds: float, rows: int) -> None:
+        """What so many judged rows took a tuned way, which is tested on as many rows as there is time for then."""
+        if way.kind != "adapted" or not rows or not seconds:
+            return
+        left_s = self._run.meter.remaining_s() - self.closing_s - _ADAPTED_OVER_BASE * self._retention_s(way)
+        if self.tests(way) * seconds / rows > left_s:
+            self._tests = {**self._tests, way.name: max(int(left_s * rows / seconds), 1)}
+
     def saw_retention(self, way: Rung, seconds: float) -> None:
         """What a look at what the untouched model knows took, which will be had again after the training."""
         assert way.base is not None

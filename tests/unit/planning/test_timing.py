@@ -213,6 +213,18 @@ def test_what_was_tuned_has_learned_when_to_stop(tmp_path: Path) -> None:
     assert whole - found.after_s(way) == pytest.approx(50 * 1.5 * 0.1 * 0.8)  # type: ignore[arg-type]
 
 
+def test_what_judging_took_says_how_many_rows_are_tested(tmp_path: Path) -> None:
+    found, (way,) = budgeted(tmp_path, {"only": 1.0}, time="100s", test=range(500))
+    way.kind, planned = "adapted", found.tests(way)  # type: ignore[arg-type]
+    found.saw_judged(way, 1.0, 100)  # type: ignore[arg-type]
+    assert found.tests(way) == planned  # type: ignore[arg-type]
+    left_s = 100 - found.closing_s - 1.5 * found._retention_s(way)  # type: ignore[arg-type]
+    found.saw_judged(way, 40.0, 10)  # type: ignore[arg-type]
+    assert found.tests(way) == pytest.approx(left_s / 4, abs=1.5)  # type: ignore[arg-type]
+    found.saw_judged(way, 4000.0, 10)  # type: ignore[arg-type]
+    assert found.tests(way) == 1  # type: ignore[arg-type]
+
+
 def test_the_slow_are_tested_on_fewer_rows(tmp_path: Path) -> None:
     """Within 6 % of an hour, at a tenth of a second a row, but at least so many."""
     found, (way,) = budgeted(tmp_path, {"only": 1.0}, test=range(5000))
