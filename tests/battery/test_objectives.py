@@ -19,7 +19,7 @@ from scrimp.core.registry import Preset, build, presets
 from scrimp.examples.batching import collate
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable
-from scrimp.tuning.objectives import Objective, TorchBatch
+from scrimp.tuning.objectives import ClassifyEach, Objective, TorchBatch
 from scrimp.tuning.trainer import TrainOptions, train
 
 pytestmark = pytest.mark.parametrize("preset", presets("objective"), ids=lambda p: p.name)
@@ -31,7 +31,7 @@ def rows(count: int = 4) -> list[Encoded]:
     """Of one length, so that nothing is padded; each with a class, a score, an answer, and a second one."""
     def one(n: int, first: int) -> Encoded:
         ids = [10 + n % 2, *range(20 + n, 19 + n + PROMPT), first, first + n % 2, 2]
-        return Encoded(ids, [False] * PROMPT + [True] * ANSWER, target=n % 2, row=n, wanted=(2.0 * n,))
+        return Encoded(ids, [False] * PROMPT + [True] * ANSWER, target=n % 2, row=n, wanted=(float(n % 2),))
 
     return [replace(one(n, 100), second=one(n, 120)) for n in range(count)]
 
@@ -43,8 +43,10 @@ def start(preset: Preset, causal_folder: Path, encoder_folder: Path) -> nn.Modul
     if preset.method.pooled:
         encoder = AutoModel.from_pretrained(encoder_folder, dtype=torch.float32)
         heads: dict[str, dict[str, Any]] = {"label": {"labels": ("no", "yes")},
-                                            "score": {"labels": (), "scale": (3.0, 2.0)}}
-        model = PooledClassifier(encoder, **heads[preset.method.answers])
+                                            "labels": {"labels": ("odd",), "threshold": 0.5},
+                                            "score": {"labels": (), "scale": (0.5, 0.5)}}
+        several = issubclass(preset.method, ClassifyEach)
+        model = PooledClassifier(encoder, **heads["labels" if several else preset.method.answers])
     else:
         model = AutoModelForCausalLM.from_pretrained(causal_folder, dtype=torch.float32)
     return build("adapter", "full").attach(model)

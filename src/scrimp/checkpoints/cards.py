@@ -44,6 +44,8 @@ pooled = (encoder(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
 }
 _ANSWERS = {  # of pooled heads: what is read of their description, and what is said
     "label": ("labels", 'print(labels[int((pooled @ head["weight"].T + head["bias"]).argmax())])'),
+    "labels": ("labels", """each = (pooled @ head["weight"].T + head["bias"])[0].sigmoid()
+print([label for label, share in zip(labels, each) if share >= json.load(open("head.json"))["threshold"]])"""),
     "score": ("scale", 'print(scale[0] + scale[1] * float(pooled @ head["weight"][0] + head["bias"]))'),
 }
 
@@ -101,7 +103,7 @@ def card(facts: Mapping[str, Any]) -> str:
             ``data`` (hash of the training rows), ``rows`` (how many), ``recipe`` (the choices), ``budget``, ``scores``
             (``Score``-like objects: metric, value, low, high, n), ``retention`` (``Retention``-like or None),
             ``warnings``, ``loads``: ``"adapter"``, ``"pooled"`` or None for what plain libraries can open, and
-            ``answers``: ``"label"`` or ``"score"``, of what is pooled.
+            ``answers``: ``"label"``, ``"labels"`` or ``"score"``, of what is pooled.
     """
     parts = [_front_matter(facts), f"# {_inline(facts['name'])}", "Made with scrimp. Load it with `scrimp predict`, "
              "`scrimp evaluate` or `scrimp.predict(run=..., data=...)`."]

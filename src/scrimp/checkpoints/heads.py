@@ -44,7 +44,8 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
 class PooledClassifier(nn.Module):
     """Classes from pooled states, or a score: ``logits = head(pool(encoder(ids)))``.
 
-    Of a score the one logit tells how many spreads it is from the centre. The head is float32 whatever the encoder is.
+    Of a score the one logit tells how many spreads it is from the centre; where a text has any number of labels, each
+    logit is the log-odds of one. The head is float32 whatever the encoder is.
 
     Reimers and Gurevych 2019, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks" (mean pooling).
 
@@ -54,20 +55,22 @@ class PooledClassifier(nn.Module):
         pooling: how a row's states become one vector.
         seed: of the head's first weights, which depend on nothing else.
         scale: centre and spread of scores; None for labels.
+        threshold: the probability from which on one of several labels is said; None where one is chosen.
 
     Raises:
-        ModelError: fewer than two labels, or one twice; labels beside a scale.
+        ModelError: fewer than two labels, of which one is chosen, or one twice; labels beside a scale.
     """
 
     def __init__(self, encoder: Any, labels: Sequence[str], *, pooling: Pooling = "mean",
-                 seed: int = 0, scale: tuple[float, float] | None = None) -> None:
+                 seed: int = 0, scale: tuple[float, float] | None = None, threshold: float | None = None) -> None:
         super().__init__()
-        self.labels, self.pooling, self.scale = tuple(labels), pooling, scale
+        self.labels, self.pooling, self.scale, self.threshold = tuple(labels), pooling, scale, threshold
         if scale is not None:
             if self.labels:
                 raise ModelError("a head that says scores has no labels")
-        elif len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
-            raise ModelError(f"a classifier needs two or more distinct labels, not {list(self.labels)[:10]}")
+        elif len(set(self.labels)) < max(_least(threshold), len(self.labels)):
+            least = "one" if threshold is not None else "two"
+            raise ModelError(f"a classifier needs {least} or more distinct labels, not {list(self.labels)[:10]}")
         self.encoder = encoder
         self.head = nn.Linear(encoder.config.hidden_size, 1 if scale else len(self.labels), dtype=torch.float32)
         nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
@@ -98,14 +101,15 @@ class PooledClassifier(nn.Module):
 
 
 def save_head(model: PooledClassifier, folder: Path) -> None:
-    """Write ``head.safetensors`` (weight [C, D], bias [C]) and ``head.json`` (labels, pooling, scale)."""
+    """Write ``head.safetensors`` (weight [C, D], bias [C]) and ``head.json`` (labels, pooling, scale, threshold)."""
     from safetensors.torch import save
 
     weights = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
     atomic_write(folder / HEAD_WEIGHTS, save(weights))
     scale = {"scale": list(model.scale)} if model.scale else {}
+    several = {"threshold": model.threshold} if model.threshold is not None else {}
     atomic_write(folder / HEAD_CONFIG, json.dumps({"format": _FORMAT, "pooling": model.pooling,
-                                                   "labels": list(model.labels), **scale}, indent=1))
+                                                   "labels": list(model.labels), **scale, **several}, indent=1))
 
 
 def load_head(folder: Path, encoder: nn.Module) -> PooledClassifier:
@@ -125,14 +129,27 @@ def load_head(folder: Path, encoder: nn.Module) -> PooledClassifier:
     if pooling not in get_args(Pooling):
         raise ModelError(f"'pooling' cannot be {pooling!r:.40}", where=where)
     scale = _scale(told["scale"], where) if "scale" in told else None
-    if len(set(labels)) < max(2, len(labels)) and not (scale and not labels):
-        raise ModelError("'labels' are not two or more distinct texts", where=where)
-    model = PooledClassifier(encoder, labels, pooling=cast(Pooling, pooling), scale=scale)
+    threshold = _threshold(told["threshold"], where) if "threshold" in told else None
+    if len(set(labels)) < max(_least(threshold), len(labels)) and not (scale and not labels):
+        raise ModelError(f"'labels' are not {_least(threshold)} or more distinct texts", where=where)
+    model = PooledClassifier(encoder, labels, pooling=cast(Pooling, pooling), scale=scale, threshold=threshold)
     with refusing("the head does not fit", folder / HEAD_WEIGHTS):
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     if not all(bool(value.isfinite().all()) for value in model.head.parameters()):
         raise ModelError("holds NaN or infinite numbers", where=str(folder / HEAD_WEIGHTS))
     return model.eval()
+
+
+def _least(threshold: float | None) -> int:
+    """So many labels there must be."""
+    return 2 if threshold is None else 1
+
+
+def _threshold(told: Any, where: str) -> float:
+    """Checked."""
+    if not isinstance(told, float) or not 0 < told < 1:
+        raise ModelError(f"'threshold' cannot be {told!r:.40}", where=where)
+    return told
 
 
 def _scale(told: Any, where: str) -> tuple[float, float]:

@@ -118,20 +118,78 @@ class Accuracy(Metric):
         return wilson(contributions[:, 0].sum(), len(contributions))
 
 
-class MacroF1(Metric):
-    """Mean over labels of the harmonic mean of precision and recall; labels that occur nowhere are left out."""
+class SubsetAccuracy(Accuracy):
+    """Share of rows whose predicted labels are just the true ones: none is missed, and none too many."""
 
     def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
-        true, said = [row["label"] for row in rows], [p["label"] for p in predictions]
-        labels = np.array(sorted({*true, *said}))
-        is_true, is_said = np.array(true)[:, None] == labels, np.array(said)[:, None] == labels
-        return np.concatenate([is_true & is_said, is_true, is_said], axis=1)
+        return _with_ones([set(p["labels"]) == set(row["labels"]) for p, row in zip(predictions, rows, strict=True)])
+
+
+class HammingLoss(Metric):
+    """Share of all pairs of a row and a label in which it is missed, or said and not true.
+
+    The labels are those of which the predictions tell. Rare labels make it small, whatever is said of them.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        pairs = [(set(p["labels"]), set(row["labels"]), set(p["scores"]))
+                 for p, row in zip(predictions, rows, strict=True)]
+        return _with_ones([len(said ^ true) / max(len(known | true), 1) for said, true, known in pairs])
+
+
+class F1(Metric):
+    """Base of the harmonic means of precision and recall: of rows with one label, or with several."""
+
+    def counted(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+        """Whether a row has a label, and whether it is said to have it: bool [N, C] each.
+
+        The labels are those that occur, and those of which a prediction tells.
+        """
+        true, said = [_labels_of(row) for row in rows], [_labels_of(p) for p in predictions]
+        known = {one for some in (*true, *said, *(p.get("scores", ()) for p in predictions)) for one in some}
+        place = {label: i for i, label in enumerate(sorted(known))}
+        found = np.zeros((2, len(rows), len(place)), dtype=bool)
+        for side, sets in zip(found, (true, said), strict=True):
+            for row, some in zip(side, sets, strict=True):
+                row[[place[label] for label in some]] = True
+        return found[0], found[1]
+
+
+class MicroF1(F1):
+    """Harmonic mean of precision and recall over all labels of all rows at once: a common label counts for more.
+
+    Where there is no label, and none is said, it is 1.
+    """
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        true, said = self.counted(predictions, rows)
+        return np.stack([(true & said).sum(axis=1), true.sum(axis=1) + said.sum(axis=1), np.ones(len(rows))], axis=1)
 
     def value(self, sums: np.ndarray) -> np.ndarray:
-        hits, true, said = np.split(sums, 3, axis=-1)
+        hits, both, count = np.moveaxis(sums, -1, 0)
+        found = np.where(both > 0, 2 * hits / np.where(both > 0, both, 1.0), 1.0)
+        return np.where(count > 0, found, np.nan)
+
+
+class MacroF1(F1):
+    """Mean over labels of the harmonic mean of precision and recall; labels that occur nowhere are left out.
+
+    Where there is no label, and none is said, it is 1.
+    """
+
+    def per_row(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> np.ndarray:
+        true, said = self.counted(predictions, rows)
+        return np.concatenate([true & said, true, said, np.ones((len(rows), 1))], axis=1)
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        hits, true, said = np.split(sums[..., :-1], 3, axis=-1)
         present = true + said > 0
         scores = np.divide(2 * hits, true + said, out=np.zeros_like(hits), where=present)
-        return scores.sum(axis=-1) / present.sum(axis=-1)
+        several = present.sum(axis=-1)
+        found = np.where(several > 0, scores.sum(axis=-1) / np.maximum(several, 1), 1.0)
+        return np.where(sums[..., -1] > 0, found, np.nan)
 
 
 class CalibrationError(Metric):
@@ -327,8 +385,14 @@ def metrics_for(layout: Layout) -> tuple[str, ...]:
 
 _FREE = ("exact-match", "chrf", "rouge-l")
 _LAYOUTS = {Layout.LABEL: ("accuracy", "macro-f1", "calibration-error"),
+            Layout.LABELS: ("micro-f1", "macro-f1", "subset-accuracy", "hamming-loss"),
             Layout.SCORE: ("rmse", "mae", "r2", "spearman"), Layout.PROMPT: _FREE, Layout.CHAT: _FREE,
             Layout.TEXT: ("perplexity",), Layout.PREFERENCE: ("preference-accuracy",)}
+
+
+def _labels_of(told: Mapping[str, Any]) -> Sequence[str]:
+    """The labels of a row or a prediction, one or several."""
+    return told["labels"] if "labels" in told else (told["label"],)
 
 
 def _with_ones(values: Sequence[float]) -> np.ndarray:
@@ -351,6 +415,9 @@ def _rouge() -> Any:
 
 preset("accuracy", Accuracy)
 preset("macro-f1", MacroF1)
+preset("micro-f1", MicroF1)
+preset("subset-accuracy", SubsetAccuracy)
+preset("hamming-loss", HammingLoss)
 preset("calibration-error", CalibrationError)
 preset("exact-match", ExactMatch)
 preset("chrf", ChrF)

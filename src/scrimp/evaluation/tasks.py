@@ -73,4 +73,4 @@ def confusion(predictions: Sequence[Mapping[str, Any]], examples: Examples, labe
 def _note_unknown_labels(predictor: Predictor, examples: Examples) -> None:
     strange = sorted(set(examples.labels) - set(predictor.labels)) if predictor.labels else []
     if strange:
-        warn(f"no training row has the label {', '.join(strange[:5])}: such rows can only be predicted wrong")
+        warn(f"no training row has the label {', '.join(strange[:5])}: it is never predicted")

@@ -127,16 +127,19 @@ def _accumulates(name: str, decoder: Path, encoder: Path) -> None:
         raise ScrimpError("parts of a batch give another step than the whole")
 
 
-def _learns(of: Literal["answers", "pairs", "labels", "scores"]) -> Trial:
+def _learns(of: Literal["answers", "pairs", "labels", "several", "scores"]) -> Trial:
     """An objective on rows of this kind."""
+    wanted: dict[str, Callable[[int], tuple[float, ...] | None]] = {
+        "scores": lambda at: (float(at),), "several": lambda at: (float(at % 2), float(at % 3 == 0))}
 
     def trial(name: str, decoder: Path, encoder: Path) -> None:
         rows = [Encoded(ids=row.ids, trained=row.trained, target=row.target if of == "labels" else None, row=row.row,
                         second=row.second if of == "pairs" else None,
-                        wanted=(float(row.row),) if of == "scores" else None) for row in _ROWS]
-        if of == "scores":
-            start = _start(encoder)
-            start = start.with_model(PooledClassifier(start.model, (), scale=(3.5, 2.5)))
+                        wanted=wanted.get(of, lambda at: None)(row.row)) for row in _ROWS]
+        if of in wanted:
+            start, labels = _start(encoder), ("one", "two") if of == "several" else ()
+            head = PooledClassifier(start.model, labels, **({"threshold": 0.5} if labels else {"scale": (3.5, 2.5)}))
+            start = start.with_model(head)
         else:
             start = _start(encoder, pooled=True) if of == "labels" else _start(decoder)
         _tuned(start, rows, adapter="full", objective=name)
@@ -149,7 +152,8 @@ _TRIALS: dict[str, dict[str, Trial]] = {
                 "merged": _merges},
     "optimizer": {"with lora": _optimizes("lora"), "with full": _optimizes("full"), "exact in parts": _accumulates},
     "objective": {"texts and answers": _learns("answers"), "pairs of answers, or rationales": _learns("pairs"),
-                  "labels of an encoder": _learns("labels"), "scores of an encoder": _learns("scores")},
+                  "labels of an encoder": _learns("labels"), "several labels of an encoder": _learns("several"),
+                  "scores of an encoder": _learns("scores")},
 }
 
 

@@ -40,8 +40,9 @@ def read(source: str | Path | Iterable[Mapping[str, Any]], *, layout: Layout | s
         report: file for all bad rows. By default ``scrimp-bad-rows.txt`` in the current folder, only if there are more
             than the twenty that the message shows.
         keep_found: keep the fields of each row as they stand in the source too, in `Examples.found`.
-        find_scores: whether of two fields one may be a number to learn (`layouts.guess_score`); otherwise scores are
-            read as such if ``layout`` or ``columns`` say so.
+        find_scores: whether of two fields one may be a number to learn (`layouts.guess_score`), and the field `labels`
+            may hold several to learn (`layouts.guess_labels`); otherwise these are read as such if ``layout`` or
+            ``columns`` say so.
 
     Raises:
         DataError: if the source cannot be read, has bad rows (``fail``), mixes layouts or has no usable row.
@@ -123,8 +124,8 @@ class _Plans:
         for raw in self.raws:
             self._first.setdefault(tuple(raw.fields), raw)
         self._guessed = ""
-        score = self._score_plan()
-        self._plans = {names: score or self._plan(names) for names in self._first}
+        found = self._plan_by_values()
+        self._plans = {names: found or self._plan(names) for names in self._first}
         if self._first and not any(self._plans.values()):
             self._settle_unknown()
         layouts_found = {plan.layout for plan in self._plans.values() if plan}
@@ -151,7 +152,7 @@ class _Plans:
             return f"{self.layout}: {self.table.reason}"
         how = "by the names of the fields"
         if self._guessed:
-            how = f"guessed: of two fields one {self._guessed}"
+            how = f"guessed: {self._guessed}"
         elif self.asked or self.columns:
             how = "as asked for"
         return f"{plan.words if plan else self.layout} ({how})"
@@ -179,13 +180,17 @@ class _Plans:
                    if layouts.planned(Layout.SCORE, ("text", name))}
         return [name for name, values in columns.items() if layouts.nearly_all(layouts.numbers(values), values)][:1]
 
-    def _score_plan(self) -> Plan | None:
-        """The plan of rows of a text and a number, where one may be found."""
+    def _plan_by_values(self) -> Plan | None:
+        """The plan of rows of a text and several labels, or a number, where such a one may be found."""
         if not self.find_scores or self.asked or self.columns or self.table.reason or not self.raws:
             return None
-        plan = layouts.guess_score([raw.fields for raw in self.raws])
+        fields = [raw.fields for raw in self.raws]
+        if (plan := layouts.guess_labels(fields)) is not None:
+            self._guessed = "the field of labels holds several"
+            return plan
+        plan = layouts.guess_score(fields)
         if plan is not None:
-            self._guessed = "is named like a score and holds numbers that are no classes"
+            self._guessed = "of two fields one is named like a score and holds numbers that are no classes"
         return plan
 
     def _plan(self, names: tuple[str, ...]) -> Plan | None:
@@ -216,7 +221,7 @@ class _Plans:
             raise DataError(f"the fields ({', '.join(names)}) tell no {self.asked or 'layout that is known'}",
                             where=where, fix=_MAP)
         self._plans = {tuple(names): plan}
-        self._guessed = "is named like a label or has few distinct values"
+        self._guessed = "of two fields one is named like a label or has few distinct values"
 
     def _mixed(self) -> DataError:
         firsts: dict[Layout, str] = {}

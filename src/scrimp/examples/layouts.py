@@ -17,10 +17,10 @@ import numpy as np
 from scrimp.core.errors import OptionError, nearest
 from scrimp.examples.decoding import unusable
 from scrimp.examples.jsontext import Flaw, json_value
-from scrimp.examples.records import Layout
+from scrimp.examples.records import Layout, natural
 
-__all__ = ["ADDED", "KEYS", "NAMES", "Plan", "Unusable", "given", "guess_score", "guess_two", "infer", "made",
-           "nearly_all", "numbers", "planned", "theirs"]
+__all__ = ["ADDED", "KEYS", "NAMES", "Plan", "Unusable", "given", "guess_labels", "guess_score", "guess_two", "infer",
+           "made", "nearly_all", "numbers", "planned", "theirs"]
 
 ADDED = "scrimp_"  #: how fields are named that were added to rows; they tell nothing of the layout
 
@@ -34,6 +34,7 @@ _LABELS = ("label", "category", "class", "target", "sentiment", "intent", "topic
 NAMES: dict[str, tuple[str, ...]] = {
     "text": _TEXTS,
     "label": _LABELS,
+    "labels": ("labels", "tags", "categories", "topics", "genres"),
     "score": ("score", "rating", "stars", "grade", "value", "y", *_LABELS),
     "prompt": _PROMPTS,
     "context": ("input", "context"),
@@ -52,9 +53,10 @@ KEYS: dict[Layout, tuple[tuple[str, ...], tuple[str, ...]]] = {
     Layout.PROMPT: (("prompt", "completion"), ("context", "rationale")),
     Layout.LABEL: (("text", "label"), ()),
     Layout.TEXT: (("text",), ()),
+    Layout.LABELS: (("text", "labels"), ()),
     Layout.SCORE: (("text", "score"), ()),
 }
-_TARGETS = ("completion", "label", "score", "chosen", "rejected")
+_TARGETS = ("completion", "label", "labels", "score", "chosen", "rejected")
 _LOOSE = {"text": _PROMPTS, "prompt": _TEXTS}
 _ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
           "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant", "tool": "tool",
@@ -64,6 +66,7 @@ _MAX_DEPTH = 64
 _FEW_LABELS = 50
 _NEARLY_ALL = 0.9  # of the values of a column of numbers; the others are errors of their rows
 _MOST = 1e100  # of a score, whose square is taken
+_PARTED = re.compile(r"[;|]")  # labels that stand in one text
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -162,6 +165,22 @@ def guess_two(rows: Sequence[Mapping[str, Any]]) -> Plan | None:
     return Plan(Layout.LABEL, {"text": other, "label": few[0]})
 
 
+def guess_labels(rows: Sequence[Mapping[str, Any]]) -> Plan | None:
+    """The plan of rows with a text and a field `labels`, which holds lists, or texts some of which part several labels.
+
+    What holds one text or number each, as fields of that name often do, is left to others.
+    """
+    names = theirs(list(dict.fromkeys(name for row in rows for name in row)))
+    labels, others = ([name for name in names if (_plain(name) == "labels") is wanted] for wanted in (True, False))
+    plain = infer(others, require_target=True) or planned(Layout.TEXT, others, loose=True)
+    if len(labels) != 1 or not (plain or len(others) == 1) or (plain and plain.layout is not Layout.TEXT):
+        return None
+    if not any(isinstance(value, list | tuple) or (isinstance(value, str) and _PARTED.search(value))
+               for value in (row.get(labels[0]) for row in rows)):
+        return None
+    return Plan(Layout.LABELS, {"text": plain.columns["text"] if plain else others[0], "labels": labels[0]})
+
+
 def guess_score(rows: Sequence[Mapping[str, Any]]) -> Plan | None:
     """Of two fields, the one that is named like a score or a label and holds numbers to be learned as such.
 
@@ -258,7 +277,11 @@ def _label_row(fields: _Fields) -> dict[str, Any]:
 
 
 def _label(fields: _Fields) -> str:
-    value, told = fields.value("label"), fields.told("label")
+    return _said(fields.value("label"), fields.told("label"))
+
+
+def _said(value: Any, told: str) -> str:
+    """The label that a value is."""
     if _missing(value):
         raise Unusable(f"{told} is missing")
     if isinstance(value, bool):
@@ -270,6 +293,23 @@ def _label(fields: _Fields) -> str:
     if not value.strip():
         raise Unusable(f"{told} is empty")
     return value.strip()
+
+
+def _labels_row(fields: _Fields) -> dict[str, Any]:
+    row: dict[str, Any] = {"text": fields.text("text")}
+    return {**row, "labels": _labels(fields)} if fields.has("labels") else row
+
+
+def _labels(fields: _Fields) -> list[str]:
+    """Each once, in natural order; of a text the parts between semicolons or bars, of an empty one none."""
+    value, told = fields.value("labels"), fields.told("labels")
+    if _missing(value):
+        raise Unusable(f"{told} is missing; of a row without labels it is an empty list")
+    if isinstance(value, str):
+        value = [part for part in _PARTED.split(value) if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise Unusable(f"{told} is {_kind(value)}, not a list of labels")
+    return sorted({_said(label, f"label {n} of {told}") for n, label in enumerate(value, 1)}, key=natural)
 
 
 def _score_row(fields: _Fields) -> dict[str, Any]:
@@ -400,8 +440,8 @@ def _content(content: Any, told: str) -> str:
     return content
 
 
-_MAKERS = {Layout.TEXT: _text_row, Layout.LABEL: _label_row, Layout.SCORE: _score_row, Layout.PROMPT: _prompt_row,
-           Layout.CHAT: _chat_row, Layout.PREFERENCE: _preference_row}
+_MAKERS = {Layout.TEXT: _text_row, Layout.LABEL: _label_row, Layout.LABELS: _labels_row, Layout.SCORE: _score_row,
+           Layout.PROMPT: _prompt_row, Layout.CHAT: _chat_row, Layout.PREFERENCE: _preference_row}
 
 
 def _missing(value: Any) -> bool:

@@ -18,7 +18,7 @@ from datasketch import MinHash, MinHashLSH
 
 from scrimp.core.errors import OptionError
 from scrimp.core.progress import track
-from scrimp.examples.records import Examples, Layout, input_text, natural, normal
+from scrimp.examples.records import Examples, Layout, input_text, natural, normal, told_labels
 
 __all__ = ["Conflict", "Leakage", "conflicts", "duplicates", "find"]
 
@@ -59,7 +59,7 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Conflict:
-    """Rows that ask the same under different labels, or with different scores."""
+    """Rows that ask the same under different labels, or with different scores; several labels are told as one text."""
 
     rows: tuple[int, ...]
     labels: tuple[str, ...]
@@ -120,13 +120,13 @@ def duplicates(examples: Examples, *, threshold: float | None = None) -> list[li
 
 
 def conflicts(examples: Examples) -> list[Conflict]:
-    """Texts that stand with several labels, or several scores; none in layouts that have neither."""
-    key = {Layout.LABEL: "label", Layout.SCORE: "score"}.get(examples.layout)
-    found = []
-    for rows in _by_text(examples).values() if key else ():
-        labels = {examples[i][key] for i in rows if key in examples[i]}
+    """Texts that stand with different labels, or scores; none in layouts that have neither."""
+    key, found = str(examples.layout), []
+    for rows in _by_text(examples).values() if examples.layout.headed else ():
+        wanted = [examples[i][key] for i in rows if key in examples[i]]
+        labels = {told_labels(one) if examples.layout is Layout.LABELS else one for one in wanted}
         if len(labels) > 1:
-            ordered = sorted(labels, key=natural if key == "label" else float)
+            ordered = sorted(labels, key=float if examples.layout is Layout.SCORE else natural)
             found.append(Conflict(tuple(rows), tuple(map(str, ordered))))
     return found
 

@@ -283,13 +283,21 @@ def from_hub(address: str, split: str | None) -> Table:
                         why=f"{type(error).__name__}: {str(error).strip().split(chr(10))[0][:300]}",
                         fix="check name, configuration (hub:owner/name:configuration) and split; offline, download it "
                             "elsewhere and give a file") from None
-    classes = {column: kind for column, kind in data.features.items() if hasattr(kind, "int2str")}
+    classes = {column: kind for column, kind in data.features.items()
+               if hasattr(getattr(kind, "feature", kind), "int2str")}
     rows: list[Raw | BadRow] = []
     for n, row in enumerate(data, 1):
         for column, kind in classes.items():
-            row[column] = _class_name(kind, row[column])
+            row[column] = _class_names(kind, row[column])
         rows.append(_row(f"{address}[{split}]:{n}", row))
     return Table(address, rows)
+
+
+def _class_names(kind: Any, found: Any) -> Any:
+    """Of one class, or of a list of them."""
+    if isinstance(found, list):
+        return [_class_name(kind.feature, number) for number in found]
+    return _class_name(getattr(kind, "feature", kind), found)
 
 
 def _class_name(kind: Any, number: Any) -> str | None:

@@ -13,20 +13,36 @@ from typing import Any
 from scrimp.core.workspace import fingerprint
 from scrimp.examples.sequences import Spooled
 
-__all__ = ["Examples", "Layout", "input_text", "natural", "normal"]
+__all__ = ["Examples", "Layout", "input_text", "natural", "normal", "told_labels"]
 
 
 class Layout(StrEnum):
-    """What a row is: a document, a prompt with its completion, a chat, a text with its label or its score, or a pair of
-    answers.
+    """What a row is: a document, a prompt with its completion, a chat, a text with its label, with any number of labels
+    or with its score, or a pair of answers.
     """
 
     TEXT = "text"
     PROMPT = "prompt"
     CHAT = "chat"
     LABEL = "label"
+    LABELS = "labels"
     SCORE = "score"
     PREFERENCE = "preference"
+
+    @property
+    def headed(self) -> bool:
+        """Whether a linear head on the features of a text says what is wanted of it, which is the key of this name."""
+        return self in (Layout.LABEL, Layout.LABELS, Layout.SCORE)
+
+    @property
+    def noun(self) -> str:
+        """What is wanted of a text where that is headed, with its article."""
+        return "several labels" if self is Layout.LABELS else f"a {self.value}"
+
+    @property
+    def asked(self) -> bool:
+        """Whether a language model can be asked for what is wanted of a row."""
+        return self not in (Layout.LABELS, Layout.SCORE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +51,8 @@ class Examples(Sequence[Mapping[str, Any]]):
 
     Attributes:
         rows: dicts of the layout's keys: ``{text}``, ``{prompt, completion, rationale?}``, ``{messages, tools?}``,
-            ``{text, label}``, ``{text, score}`` or ``{prompt, chosen, rejected}``. Rows to predict on may lack what is
+            ``{text, label}``, ``{text, labels}`` (distinct, in natural order), ``{text, score}`` or
+            ``{prompt, chosen, rejected}``. Rows to predict on may lack what is
             wanted. Whatever sequence is given, they are read from a file, each time anew.
         layout: of all rows.
         sources: where each row came from, such as ``train.jsonl:3``.
@@ -67,10 +84,11 @@ class Examples(Sequence[Mapping[str, Any]]):
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The distinct labels in natural order ("2" before "10"); empty in other layouts."""
-        if self.layout is not Layout.LABEL:
+        """The distinct labels in natural order ("2" before "10"); empty in layouts without any."""
+        if self.layout not in (Layout.LABEL, Layout.LABELS):
             return ()
-        return tuple(sorted({row["label"] for row in self.rows if "label" in row}, key=natural))
+        several = (row.get("labels", (row["label"],) if "label" in row else ()) for row in self.rows)
+        return tuple(sorted({label for labels in several for label in labels}, key=natural))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -100,3 +118,8 @@ def input_text(row: Mapping[str, Any]) -> str:
     if "messages" in row:
         return "\n".join(m.get("content") or "" for m in row["messages"] if m["role"] != "assistant")
     return row["text"] if "text" in row else row["prompt"]
+
+
+def told_labels(labels: Iterable[str]) -> str:
+    """Several labels as a person reads them."""
+    return "; ".join(labels) or "(none)"

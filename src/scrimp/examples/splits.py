@@ -1,7 +1,9 @@
 """Splits that depend on what the rows say and not on where they stand.
 
 Each row's place is decided by a hash of its text, so that the same rows in another order are split alike. Rows that ask
-the same thing never stand on both sides, and each label has its share on both; of scores, each part of their range.
+the same thing never stand on both sides, and each label has its share on both; of scores, each part of their range. A
+row of several labels counts for the rarest of them, so that what is rare has its share before what is common, which has
+it by its mere number; after Sechidis et al. 2011, "On the Stratification of Multi-Label Data".
 """
 
 from __future__ import annotations
@@ -109,7 +111,11 @@ def _units(examples: Examples, seed: int, groups: Sequence[Hashable] | None) -> 
 
 
 def _strata(examples: Examples) -> list[str]:
-    """Of each row its label, or in which part of all scores its own is, by rank; empty where it has neither."""
+    """Of each row its label, the rarest of several, or in which part of all scores its own is; else an empty text."""
+    if examples.layout is Layout.LABELS:
+        counts = Counter(label for row in examples.rows for label in row.get("labels", ()))
+        return [min(row.get("labels", ()), key=lambda label: (counts[label], natural(label)), default="")
+                for row in examples.rows]
     if examples.layout is not Layout.SCORE:
         return [row.get("label", "") for row in examples.rows]
     scores = [row.get("score") for row in examples.rows]

@@ -16,7 +16,7 @@ from scrimp.core.options import Options
 from scrimp.core.workspace import fingerprint
 from scrimp.examples.badrows import BadRow, refuse
 from scrimp.examples.masks import Inspection, TokenRow, check_ids, check_mask, inspect
-from scrimp.examples.records import Examples, Layout, input_text
+from scrimp.examples.records import Examples, Layout, input_text, told_labels
 from scrimp.examples.rendering import Style, begins, end_id, has_chat_template, plain_ids, render
 
 __all__ = ["Encoded", "Inspection", "Template", "TokenRow", "check_ids", "check_mask", "inspect"]
@@ -36,7 +36,8 @@ class Encoded:
         trained: for each token, whether it is to be predicted. A first token has nothing before it and is never
             predicted, whatever stands here.
         target: class number (label layout), else None.
-        wanted: the numbers that a head is to say (of a score, itself), else None.
+        wanted: the numbers that a head is to say (of a score, itself; of several labels, 1 for each that the row has,
+            else 0), else None.
         row: number of the row in what was encoded.
         truncated: whether text was cut to fit.
         second: what belongs to the row beside it: the rejected answer, or the rationale, each after its prompt.
@@ -91,7 +92,7 @@ class Template(Options):
 
     Attributes:
         layout: of the rows.
-        labels: the label layout's labels; a class number is a position in it.
+        labels: those of the layouts that have any; a class number is a position in it.
         instruction: stands before a prompt or text; None is none, or for labels a sentence that names them.
         system: system message; a chat's own comes first. None is none.
         style: ``chat`` as the tokenizer's chat template writes, ``plain`` as ``User:``, ``Assistant:``, ``form`` as
@@ -113,8 +114,9 @@ class Template(Options):
         if self.style == "form" and self.layout is Layout.CHAT:
             raise ValueError("the style 'form' holds one text and one answer, and a chat has many turns; "
                              "take the style 'chat' or 'plain'")
-        if self.layout is Layout.SCORE and self.style != "pooled":
-            raise ValueError("no language model is asked for a score; take the style 'pooled', or the layout 'label'")
+        if not self.layout.asked and self.style != "pooled":
+            raise ValueError(f"no language model is asked for {self.layout.noun}; take the style 'pooled', or the "
+                             "layout 'label'")
         return self
 
     @classmethod
@@ -127,9 +129,10 @@ class Template(Options):
         chat template), ``form`` for labels, which are scored and not conversed about, ``chat`` if there is a chat
         template, else ``plain``. What is reserved for completions is just enough for those of the given rows that
         would not fit otherwise, and at most half of ``max_tokens``. A text to be labelled is read for 256 tokens if
-        nothing else is said, everything else for 1024. Where a score is wanted, an encoder reads the text, as long.
+        nothing else is said, everything else for 1024. Where a score or several labels are wanted, an encoder reads the
+        text, as long.
         """
-        style, short = style or _suitable(tokenizer, examples.layout), examples.layout in (Layout.LABEL, Layout.SCORE)
+        style, short = style or _suitable(tokenizer, examples.layout), examples.layout.headed
         made = cls.parse({"layout": examples.layout, "labels": examples.labels, "instruction": instruction,
                           "system": system, "style": style,
                           "max_tokens": max_tokens or (256 if short else 1024)},
@@ -201,9 +204,9 @@ class Template(Options):
         cut = len(kept) < len(text) or len(ids) > self.max_tokens
         if len(ids) > self.max_tokens:
             ids = tokenizer(kept, split_special_tokens=True, truncation=True, max_length=self.max_tokens)["input_ids"]
-        target = self._target(row, self.labels if labels is None else labels)
-        wanted = (row["score"],) if self.layout is Layout.SCORE and "score" in row else None
-        return Encoded(list(ids), [False] * len(ids), target, index, cut, wanted=wanted)
+        known = self.labels if labels is None else labels
+        return Encoded(list(ids), [False] * len(ids), self._target(row, known), index, cut,
+                       wanted=self._wanted(row, known))
 
     def prompt(self, row: Mapping[str, Any], tokenizer: Any) -> list[int]:
         """What the model is asked: the ids of `encode` before the first trained one.
@@ -240,6 +243,8 @@ class Template(Options):
             return "\n".join(f"{m['role']}: {m['content']}" for m in asked), target
         if "score" in row:
             return input_text(row), f"{row['score']:g}"
+        if "labels" in row:
+            return input_text(row), told_labels(row["labels"])
         return input_text(row), row.get("completion", row.get("label", row.get("chosen", "")))
 
     def fingerprint(self, tokenizer: Any) -> str:
@@ -287,6 +292,13 @@ class Template(Options):
             raise DataError(f"the label '{row['label']}' is none of those that the model knows",
                             why=f"it knows {', '.join(labels[:20])}", fix="train with rows of this label too")
         return list(labels).index(row["label"])
+
+    def _wanted(self, row: Mapping[str, Any], labels: Sequence[str]) -> tuple[float, ...] | None:
+        if self.layout is Layout.SCORE and "score" in row:
+            return (row["score"],)
+        if self.layout is Layout.LABELS and "labels" in row and labels:
+            return tuple(float(label in row["labels"]) for label in labels)
+        return None
 
     def _talk(self, row: Mapping[str, Any]) -> _Talk:
         """The row as a conversation."""
@@ -403,7 +415,7 @@ def _sequences(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _suitable(tokenizer: Any, layout: Layout) -> Literal["chat", "plain", "form", "pooled"]:
     """The style in which rows of ``layout`` are best put to a tokenizer's model."""
     chats = has_chat_template(tokenizer)
-    if layout is Layout.SCORE:
+    if not layout.asked:
         return "pooled"
     if not chats and getattr(tokenizer, "cls_token_id", None) is not None:
         return "pooled"

@@ -14,8 +14,10 @@ from scrimp.core.workspace import atomic_write, folder_bytes
 from scrimp.evaluation.outcome import Rung
 from scrimp.examples.records import Layout
 from scrimp.planning.findings import Climbed
-from scrimp.serving.base import Prediction, as_scores
-from scrimp.serving.blend import Blend, fitted_weights, log_probabilities, mean_weights, member, pooled
+from scrimp.serving.base import Prediction, as_scores, as_sets
+from scrimp.serving.blend import Blend, fitted_weights, log_probabilities, mean_weights, member, pooled, shares_of
+from scrimp.serving.heads import has_each
+from scrimp.tuning.heads.several import best_threshold
 
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
@@ -31,7 +33,7 @@ _DOUBT = 1.0        # nats, over all rows, by which the truth must be likelier w
 
 
 def blended(run: Run, climbed: Sequence[Climbed]) -> Climbed | None:
-    """The rungs that choose from labels, or say a score, as one rung; None where there is nothing to blend.
+    """The rungs that choose from labels, or say a number, as one rung; None where there is nothing to blend.
 
     Members without which the others do clearly better are left out. Of a judged row the blend says what it would with
     weights that were fitted without this row's fifth.
@@ -46,10 +48,12 @@ def blended(run: Run, climbed: Sequence[Climbed]) -> Climbed | None:
     mixed = _MIXED[run.train.layout](run, members)
     if len(mixed.kept) < 2:
         return None
-    members, weights = [members[i] for i in mixed.kept], mixed.weights
-    told = {"weights": dict(zip([one.record.name for one in members], weights.round(4).tolist(), strict=True))}
+    members, weights, threshold = [members[i] for i in mixed.kept], mixed.weights, mixed.threshold
+    names = [one.record.name for one in members]
+    told: dict[str, Any] = {"weights": dict(zip(names, weights.round(4).tolist(), strict=True))}
+    told |= {} if threshold is None else {"threshold": round(threshold, 4)}
     folder = run.space.step(NAME, {**told, "of": [str(one.folder) for one in members]},
-                            lambda partial: _made(run, members, weights, mixed.judged(), partial))
+                            lambda partial: _made(run, members, (weights.tolist(), threshold), mixed.judged(), partial))
     said = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
     record = Rung.parse(json.loads((folder / "rung.json").read_text(encoding="utf-8")), where=str(folder))
     return Climbed(record.model_copy(update={"chosen": told}), **said, folder=folder)
@@ -61,7 +65,10 @@ class _Labels:
     Attributes:
         kept: members that stay, in order.
         weights: of these.
+        threshold: from which on one of several labels is said; None where one is chosen.
     """
+
+    threshold: float | None = None
 
     def __init__(self, run: Run, members: Sequence[Climbed]) -> None:
         self._labels = run.train.labels
@@ -77,26 +84,74 @@ class _Labels:
         return as_scores(_crossed(self._logs, self._truth), self._labels)
 
 
-class _Scores:
-    """The scores of several members, weighted so that their mean is nearest to the truth; see `_Labels`."""
+class _Means:
+    """Numbers of several members, weighted so that their mean is nearest to the truth; see `_Labels`."""
+
+    threshold: float | None = None
 
     def __init__(self, run: Run, members: Sequence[Climbed]) -> None:
-        said = np.array([[one["score"] for one in member.judged] for member in members])
-        self._truth, fitted = np.array([row["score"] for row in run.judged_rows]), _fitted_on(run)
-        weights = mean_weights(said[:, fitted], self._truth[fitted])
-        self.kept = np.flatnonzero(weights > _LEAST_WEIGHT).tolist()
+        self._labels, fitted = run.train.labels, _fitted_on(run)
+        self._truth = self._wanted(run.judged_rows)
+        said = np.stack([self._told(one.judged) for one in members])
+        self.kept = np.flatnonzero(self._weighted(said, fitted) > _LEAST_WEIGHT).tolist()
         self._said = said[self.kept]
-        self.weights = mean_weights(self._said[:, fitted], self._truth[fitted])
+        self.weights = self._weighted(self._said, fitted)
+
+    def _told(self, said: Sequence[Prediction]) -> np.ndarray:
+        """What a member says, float64 [N, C]."""
+        return np.array([[one["score"]] for one in said])
+
+    def _wanted(self, rows: Sequence[Any]) -> np.ndarray:
+        """What is true, float64 [N, C]."""
+        return np.array([[row["score"]] for row in rows])
+
+    def _weighted(self, said: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The weights of members that say [M, N, C], by some of the rows."""
+        return mean_weights(said[:, rows].reshape(len(said), -1), self._truth[rows].ravel())
+
+    def _mean(self, rows: np.ndarray, of: np.ndarray) -> np.ndarray:
+        """What the members say of some rows, with the weights that others give them."""
+        return np.einsum("m,mnc->nc", self._weighted(self._said, rows), self._said[:, of])
+
+
+class _Scores(_Means):
+    """Scores."""
 
     def judged(self) -> list[Prediction]:
         """What the blend says of the judged rows."""
-        found = np.empty(len(self._truth))
-        for others in _others(len(self._truth)):
-            found[~others] = mean_weights(self._said[:, others], self._truth[others]) @ self._said[:, ~others]
-        return [{"score": score} for score in found.tolist()]
+        found = np.empty(self._truth.shape)
+        for others in _others(len(found)):
+            found[~others] = self._mean(others, ~others)
+        return [{"score": score} for score in found[:, 0].tolist()]
 
 
-_MIXED: dict[Layout, type[_Labels] | type[_Scores]] = {Layout.LABEL: _Labels, Layout.SCORE: _Scores}
+class _Sets(_Means):
+    """Probabilities of several labels, and the threshold under which their mean does best."""
+
+    def __init__(self, run: Run, members: Sequence[Climbed]) -> None:
+        super().__init__(run, members)
+        fitted = _fitted_on(run)
+        self.threshold = best_threshold(self._mean(fitted, fitted), self._truth[fitted])
+
+    def _told(self, said: Sequence[Prediction]) -> np.ndarray:
+        return shares_of(said, self._labels)
+
+    def _wanted(self, rows: Sequence[Any]) -> np.ndarray:
+        return has_each([row["labels"] for row in rows], self._labels)
+
+    def judged(self) -> list[Prediction]:
+        """What the blend says of the judged rows."""
+        found: list[Prediction] = [{}] * len(self._truth)
+        for others in _others(len(found)):
+            threshold = best_threshold(self._mean(others, others), self._truth[others])
+            said = as_sets(self._mean(others, ~others), self._labels, threshold)
+            for place, one in zip(np.flatnonzero(~others), said, strict=True):
+                found[place] = one
+        return found
+
+
+_MIXED: dict[Layout, type[_Labels] | type[_Scores] | type[_Sets]] = {
+    Layout.LABEL: _Labels, Layout.LABELS: _Sets, Layout.SCORE: _Scores}
 
 
 def _fitted_on(run: Run) -> np.ndarray:
@@ -110,17 +165,18 @@ def _others(rows: int) -> Iterator[np.ndarray]:
     return (fold != number for number in range(_FOLDS))
 
 
-def _made(run: Run, members: Sequence[Climbed], weights: np.ndarray, judged: list[Prediction], folder: Path) -> None:
-    """Write the blend's predictor, record and predictions."""
+def _made(run: Run, members: Sequence[Climbed], mixed: tuple[list[float], float | None], judged: list[Prediction],
+          folder: Path) -> None:
+    """Write the blend's predictor, of these weights and threshold, its record and predictions."""
     from scrimp.core.registry import build
     from scrimp.serving.base import MANIFEST
 
     labels = run.train.labels
     for number, one in enumerate(members):
         shutil.copytree(one.folder / "model", folder / "model" / member(number))
-    atomic_write(folder / "model" / MANIFEST, Blend.manifest(labels, weights.tolist()).model_dump_json(indent=1))
+    atomic_write(folder / "model" / MANIFEST, Blend.manifest(labels, *mixed).model_dump_json(indent=1))
     both = min(len(one.tested) for one in members)
-    tested, probed = (pooled(said, weights.tolist(), labels) for said in
+    tested, probed = (pooled(said, mixed[0], labels, mixed[1]) for said in
                       ([one.tested[:both] for one in members], [one.probed for one in members]))
     metric = build("metric", run.metric)
     record = Rung(

@@ -24,7 +24,7 @@ from scrimp.evaluation.outcome import (
     Sample,
     Score,
 )
-from scrimp.examples.records import Examples, Layout, input_text, normal
+from scrimp.examples.records import Examples, Layout, input_text, normal, told_labels
 
 if TYPE_CHECKING:
     from scrimp.planning.ladder import Run
@@ -115,7 +115,7 @@ def _tolerance(folder: Path) -> float:
     from scrimp.serving.predictors import KINDS, Blend
 
     found = [read_manifest(path.parent, list(KINDS)) for path in folder.rglob(MANIFEST)]
-    weight = sum(sum(one.settings.values()) for one in found if one.kind == Blend.kind)
+    weight = sum(sum(Blend.weights_of(one).values()) for one in found if one.kind == Blend.kind)
     return max(1.0, weight) * max(_TOLERANCE[one.dtype] for one in found)
 
 
@@ -141,6 +141,8 @@ def _same(now: Prediction, then: Prediction, tolerance: float, unit: float = 1.0
 def _answer(prediction: Prediction) -> str:
     if "score" in prediction:
         return f"{prediction['score']:.4g}"
+    if "labels" in prediction:
+        return told_labels(prediction["labels"])
     return str(prediction["label"] if "label" in prediction else prediction["text"])
 
 
@@ -156,7 +158,7 @@ def _card(run: Run, record: Rung, base: Base | None, folder: Path) -> str:
         "data": run.train.fingerprint, "rows": len(run.train),
         "recipe": record.chosen, "budget": run.request.budget.model_dump(exclude_none=True),
         "scores": record.test or (record.validation,), "retention": record.retention, "warnings": run.warnings,
-        "loads": loads, "answers": "score" if run.train.layout is Layout.SCORE else "label",
+        "loads": loads, "answers": str(run.train.layout) if run.train.layout.headed else "label",
     })
 
 
@@ -172,7 +174,8 @@ def _summary(run: Run, winner: Climbed) -> DataSummary:
     looked, train = run.looked, run.train
     counts = dict.fromkeys(train.labels, 0)
     for row in train.rows if train.labels else ():
-        counts[row["label"]] += 1
+        for label in row["labels"] if train.layout is Layout.LABELS else (row["label"],):
+            counts[label] += 1
     return DataSummary(
         train_rows=len(train), validation_rows=len(winner.judged),
         test_rows=len(run.test) if run.test is not None else 0, test_origin=run.test_origin, layout=str(train.layout),
@@ -185,7 +188,7 @@ def _summary(run: Run, winner: Climbed) -> DataSummary:
 def _confusion(run: Run, winner: Climbed) -> tuple[tuple[int, ...], ...]:
     from scrimp.evaluation.tasks import confusion
 
-    if run.test is None or not run.train.labels:
+    if run.test is None or run.train.layout is not Layout.LABEL:
         return ()
     table = confusion(winner.tested, run.test.subset(range(len(winner.tested))), run.train.labels)
     return tuple(tuple(int(count) for count in row) for row in table)
@@ -216,7 +219,8 @@ def _expected(run: Run, climbed: Sequence[Climbed], winner: Climbed) -> Score | 
 
 
 def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample, ...]:
-    """Some test rows, those first where the winner says something else than the untouched model.
+    """Some test rows, those first where the winner says something else than the untouched model, or than what is true
+    where none was asked.
 
     Of scores, those first that it misses by most.
     """
@@ -227,9 +231,10 @@ def _samples(run: Run, before: Climbed | None, winner: Climbed) -> tuple[Sample,
     said = [_answer(p) for p in winner.tested]
     was: list[str | None] = [_answer(p) for p in before.tested[:len(said)]] if before else []
     was += [None] * (len(said) - len(was))
-    found = []
-    for i in sorted(range(len(said)), key=lambda i: (was[i] is None, said[i] == was[i]))[:_SAMPLES]:
-        asked, target = run.base.template.shown(run.test[i])
+    shown = [run.base.template.shown(row) for row in run.test.rows[:len(said)]]
+    found, beside = [], was if before else [target for _, target in shown]
+    for i in sorted(range(len(said)), key=lambda i: (beside[i] is None, said[i] == beside[i]))[:_SAMPLES]:
+        asked, target = shown[i]
         found.append(Sample(input=asked, target=target, before=was[i], after=said[i],
                             right=said[i].strip() == target.strip()))
     return tuple(found)

@@ -176,9 +176,14 @@ class Run:
 
     def spelt_out(self, plan: TunePlan) -> Outcome:
         """The untouched model, or what always says the same, and the one tuning that the person asked for."""
+        from scrimp.tuning.objectives import ClassifyEach
+
         if not _asks(self.train.layout) and self.base.causal:
-            raise OptionError(f"a {self.train.layout} is learned by an encoder, and {self.base.checkpoint.name} is a "
+            raise OptionError(f"an encoder learns {self.train.layout.noun}, and {self.base.checkpoint.name} is a "
                               "language model", where="model", fix="name an encoder: --model minilm")
+        if self.train.layout is Layout.LABELS and not isinstance(plan.objective, ClassifyEach):
+            raise OptionError(f"'{plan.objective.name}' does not learn several labels of a text", where="objective",
+                              fix="objective: classify-each")
         self._inspect()
         tuned = TunedRung(self.base, plan, ledger=self.ledger)
         unjudged = tuned.validates and self.test is None
@@ -240,18 +245,18 @@ class Run:
         return Base(checkpoint, self.train, instruction=None, max_tokens=MAX_TOKENS)
 
     def _ways(self) -> list[Way]:
-        """All that suits the layout: of scores no language model is asked, and the base is the encoder."""
+        """All that suits the layout: where no language model is asked, the base is the encoder."""
         last = [self._tuned_base()] if _asks(self.train.layout) else []
         return [self._trivial(), *self._on_the_side(), *last]
 
     def _trivial(self) -> Way:
         """What is there without any learning: the model as it came, or always the same answer."""
-        return UntouchedRung(self.base) if _asks(self.train.layout) else ConstantRung()
+        return UntouchedRung(self.base) if _asks(self.train.layout) else ConstantRung(self.train.layout)
 
     def _on_the_side(self) -> list[Way]:
         """What does without the base model: the controls of the layout, and for labels an encoder, frozen and tuned."""
         layout = self.train.layout
-        if layout not in (Layout.LABEL, Layout.SCORE):
+        if not layout.headed:
             return [NearestRung()] if layout in (Layout.PROMPT, Layout.CHAT) else []
         seed, cache = self.request.seed, self.folder / "embeddings"
         encoder = self._encoder(_resolve(self.request.encoder)) if _asks(layout) else self.base
@@ -487,7 +492,7 @@ def _spent_before(ledger: Ledger) -> Bill:
 
 def _asks(layout: Layout) -> bool:
     """Whether a language model can be asked for what rows of this layout want."""
-    return layout is not Layout.SCORE
+    return layout.asked
 
 
 def _stands_on(request: Any, kind: str, layout: Layout) -> str:

@@ -67,7 +67,7 @@ def gather(request: Any, *, keep_found: bool = False) -> Material:
         train, leaked = _without_leaks(train, test, warnings)
     _check_several(train)
     if test is not None:
-        _check_known(train, test)
+        _check_known(train, test, warnings)
     pool = gather_pool(request, train, test)
     return Material(replace(train, notes=()), test, origin, _repeats(train, warnings), leaked, pool, tuple(warnings))
 
@@ -92,24 +92,29 @@ def _repeats(train: Examples, warnings: list[str]) -> int:
     if repeated:
         warnings.append(f"{repeated} training rows repeat another row; they are kept together when rows are parted")
     if torn := leakage.conflicts(train):
-        warnings.append(f"{len(torn)} texts stand with different {train.layout}s, such as "
+        warnings.append(f"{len(torn)} texts stand with different {str(train.layout).removesuffix('s')}s, such as "
                         f"{train.sources[torn[0].rows[0]]}")
     return repeated
 
 
 def _check_several(train: Examples) -> None:
-    if train.layout not in (Layout.LABEL, Layout.SCORE):
+    if not train.layout.headed:
         return
-    found = {row[train.layout] for row in train.rows}
+    found = {str(row[train.layout]) for row in train.rows}
     if len(found) < 2:
-        raise DataError(f"all training rows have the {train.layout} '{found.pop()}'", where=train.sources[0],
-                        fix=f"give rows of at least two {train.layout}s")
+        several = train.layout is Layout.LABELS
+        raise DataError(f"all training rows have the {train.layout} {found.pop() if several else repr(found.pop())}",
+                        where=train.sources[0], fix="give rows that differ in their labels" if several else
+                        f"give rows of at least two {train.layout}s")
 
 
-def _check_known(train: Examples, test: Examples) -> None:
-    if train.layout is not Layout.LABEL:
-        return
-    if unknown := sorted(set(test.labels) - set(train.labels)):
+def _check_known(train: Examples, test: Examples, warnings: list[str]) -> None:
+    """See that each row of the test can be predicted right; where one may have several labels, some are told of."""
+    unknown = sorted(set(test.labels) - set(train.labels))
+    if unknown and train.layout is Layout.LABELS:
+        warnings.append(f"the test rows have labels that no training row has, and that are never predicted: "
+                        f"{', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''}")
+    elif unknown:
         row = next(i for i, r in enumerate(test) if r["label"] == unknown[0])
         raise DataError(f"the test rows have labels that no training row has: {', '.join(unknown[:5])}",
                         where=test.sources[row], fix="add training rows with these labels or take them out of the test")

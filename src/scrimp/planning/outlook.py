@@ -104,7 +104,8 @@ class _Errors:
 
 def _counts_errors(run: Run, metric: Metric) -> bool:
     """Whether the metric tells how many labels are wrong, or how wrong scores are."""
-    return run.train.layout is Layout.SCORE or (run.train.layout is Layout.LABEL and metric.higher_is_better)
+    layout = run.train.layout
+    return layout is Layout.SCORE or (layout.headed and metric.higher_is_better)
 
 
 def _allowed(run: Run) -> Budget:
@@ -143,7 +144,7 @@ def _measured(run: Run, way: Way, protocol: Protocol, metric: Metric, meter: Met
                 stop_if_requested()
                 if meter.remaining_s() <= 0:
                     raise BudgetError("there is no time to measure a learning curve")
-                if len({row[run.train.layout] for row in rows.rows}) < 2:
+                if len({str(row[run.train.layout]) for row in rows.rows}) < 2:
                     break
                 tested = run.train.subset(judge).rows
                 said += way.fit(rows, run.folder / "parts" / "outlook", meter).predict(tested, meter=meter)

@@ -1,7 +1,8 @@
 """The ways that `fit` tries, each a rung: it can be fitted on some rows, and then predicts.
 
 Controls stand beside what they control: word counts and frozen features for labels and scores, the nearest training
-row's answer for free text, always the same answer for scores, and the untouched model wherever one can be asked.
+row's answer for free text, always the same answer for scores and several labels, and the untouched model wherever one
+can be asked.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = ["Base", "ConstantRung", "FrozenRung", "JoinedRung", "NearestRung", "R
            "UntouchedRung", "WordCountsRung", "default_plan", "encoder_plan"]
 
 _STOPPING_SHARE = 0.2  # of the rows of a training that validates
+_SAID = 0.5  # the probability from which on a tuned encoder says one of several labels
 
 
 class Base:
@@ -75,14 +77,17 @@ class Base:
                              max_tokens=self._max_tokens)
 
     def pooled(self) -> nn.Module:
-        """The model under a new head, which knows the labels of all rows, or in what scores are told."""
+        """The model under a new head, which knows the labels of all rows and whether a row has several, or in what
+        scores are told.
+        """
         from scrimp.checkpoints.heads import PooledClassifier
 
         scale = None
         if self.examples.layout is Layout.SCORE:
             scores = [row["score"] for row in self.examples.rows]
             scale = fmean(scores), pstdev(scores) or 1.0
-        return PooledClassifier(self.loaded.model, self.examples.labels, scale=scale)
+        threshold = _SAID if self.examples.layout is Layout.LABELS else None
+        return PooledClassifier(self.loaded.model, self.examples.labels, scale=scale, threshold=threshold)
 
     @property
     def causal(self) -> bool:
@@ -163,11 +168,17 @@ class Rung(abc.ABC):
 
 
 class ConstantRung(Rung):
-    """Always the mean score: what is worth nothing if it does not beat this."""
+    """Always the same, the mean score or the commonest labels: what is worth nothing if it does not beat this."""
 
     name = "constant"
     kind = "control"
-    title = "Always the mean score"
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    @property
+    def title(self) -> str:
+        return "Always the mean score" if self._layout is Layout.SCORE else "Always the same labels"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         from scrimp.serving.predictors import Constant
@@ -439,13 +450,14 @@ def _columns(train: Examples) -> tuple[list[str], list[Any]]:
 
 
 def _head(layout: Layout) -> type[Head]:
-    from scrimp.serving.heads import LabelHead, ScoreHead
+    from scrimp.serving.heads import LabelHead, LabelsHead, ScoreHead
 
-    heads: dict[Layout, type[Head]] = {Layout.LABEL: LabelHead, Layout.SCORE: ScoreHead}
+    heads: dict[Layout, type[Head]] = {Layout.LABEL: LabelHead, Layout.LABELS: LabelsHead, Layout.SCORE: ScoreHead}
     return heads[layout]
 
 
-_REGRESSIONS = {Layout.LABEL: "logistic regression", Layout.SCORE: "ridge regression"}
+_REGRESSIONS = {Layout.LABEL: "logistic regression", Layout.LABELS: "logistic regression of each label",
+                Layout.SCORE: "ridge regression"}
 
 
 def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
@@ -453,7 +465,7 @@ def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
     from scrimp.serving.predictors import Generator, LabelNames, LabelScorer, PooledHead
 
     loaded = base.loaded.with_model(tuned) if tuned is not None else base.loaded
-    if base.examples.layout is Layout.SCORE:  # an untouched head says nothing, and takes as long
+    if not base.examples.layout.asked:  # an untouched head says nothing, and takes as long
         return PooledHead(loaded if tuned is not None else loaded.with_model(base.pooled()), base.template)
     if not base.causal:
         return PooledHead(loaded, base.template) if tuned is not None else LabelNames(loaded, base.examples.labels)
@@ -462,6 +474,7 @@ def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
     return Generator(loaded, base.template, max_new_tokens=base.longest_answer)
 
 
+_OBJECTIVES = {Layout.LABEL: "classify", Layout.LABELS: "classify-each", Layout.SCORE: "regress"}
 _ROW_VISITS = 384  # rows seen in training, in all: tens of rows are seen often, thousands twice
 _ENCODER_ROW_VISITS = 3000
 
@@ -486,5 +499,5 @@ def encoder_plan(examples: Examples, *, seed: int) -> TunePlan:
     epochs = min(16, max(3, round(_ENCODER_ROW_VISITS / len(examples))))
     return TunePlan.parse({"adapter": "full", "embeddings": False, "optimizer": "adamw", "learning_rate": 1e-4,
                            "schedule": "cosine", "batch_size": 16, "epochs": epochs, "seed": seed,
-                           "objective": "regress" if examples.layout is Layout.SCORE else "classify"},
+                           "objective": _OBJECTIVES[examples.layout]},
                           where="the ladder's plan")

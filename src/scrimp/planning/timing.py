@@ -22,7 +22,7 @@ from scrimp.core.errors import BudgetError
 from scrimp.core.workspace import atomic_write
 from scrimp.evaluation.outcome import WHOLE, Forecast
 from scrimp.evaluation.retention import questions
-from scrimp.examples.records import Examples, Layout, input_text
+from scrimp.examples.records import Examples, input_text
 from scrimp.planning.costs import Probe, leaner
 from scrimp.planning.protocol import FOLDS, Protocol, choose, folded
 from scrimp.planning.rungs import Base, Rung, TunedRung, asked
@@ -136,7 +136,7 @@ class Timing:
 
     def loading_s(self, ways: Sequence[Rung]) -> float:
         """Seconds in which the models of a blend of these are loaded again."""
-        blends = self._run.train.layout in (Layout.LABEL, Layout.SCORE)
+        blends = self._run.train.layout.headed
         return _LOADING_S * sum(way.base is not None for way in ways) if blends else 0.0
 
     def may_blend(self, ways: Sequence[Rung]) -> bool:
@@ -331,7 +331,7 @@ class Timing:
 
         Few rows with labels or scores are folded in any case, as ways that tune nothing do well on them.
         """
-        return len(self._run.train) > _FEW_ROWS or self._run.train.layout not in (Layout.LABEL, Layout.SCORE)
+        return len(self._run.train) > _FEW_ROWS or not self._run.train.layout.headed
 
     def hopeless(self, tuned: TunedRung) -> bool:
         """Whether few rows are so long that there is no time by far to fold this way, as asking the model tells."""

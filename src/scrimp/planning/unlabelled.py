@@ -37,7 +37,7 @@ def gather_pool(request: Any, train: Examples, test: Examples | None) -> Example
     if request.unlabelled is None:
         return None
     if train.layout is not Layout.LABEL:
-        raise OptionError(f"rows without a {train.layout} can be of no use", where="unlabelled",
+        raise OptionError(f"rows without {train.layout.noun} can be of no use", where="unlabelled",
                           why="only labels are guessed, or asked for", fix="leave it out")
     columns = {name: field for name, field in (request.columns or {}).items() if name == "text"}
     pool = read(request.unlabelled, layout=train.layout, columns=columns, on_bad_row=request.on_bad_row,

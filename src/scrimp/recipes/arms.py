@@ -19,8 +19,8 @@ __all__ = ["UNTOUCHED", "RecipeArm", "content", "controls", "load_arms"]
 
 UNTOUCHED = "untouched"
 _LINEAR = ("word-counts", "frozen-features", "features-and-words")
-_CONTROLS = {Layout.LABEL: _LINEAR, Layout.SCORE: ("constant", *_LINEAR), Layout.PROMPT: ("nearest-answer",),
-             Layout.CHAT: ("nearest-answer",)}
+_CONTROLS = {Layout.LABEL: _LINEAR, Layout.LABELS: ("constant", *_LINEAR), Layout.SCORE: ("constant", *_LINEAR),
+             Layout.PROMPT: ("nearest-answer",), Layout.CHAT: ("nearest-answer",)}
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ def content(source: Any) -> Any:
 def controls(arms: Sequence[RecipeArm], layout: Layout) -> list[RecipeArm]:
     """The controls that `fit` has for the layout, on the first recipe's rows, and each base model untouched.
 
-    Of scores no model can be asked. The controls learn from all rows, as they stand before any selection; the encoder
-    is the first that a recipe names.
+    Of scores and several labels no model can be asked. The controls learn from all rows, as they stand before any
+    selection; the encoder is the first that a recipe names.
     """
     first, found = arms[0], dict[str, RecipeArm]()
     named = (arm.recipe.encoder for arm in arms if "encoder" in arm.recipe.model_fields_set)
     encoder = next(named, first.recipe.encoder)
-    for arm in arms if layout is not Layout.SCORE else ():
+    for arm in arms if layout.asked else ():
         model = arm.recipe.model
         if model not in {one.recipe.model for one in found.values()}:
             name = UNTOUCHED if not found else f"{UNTOUCHED}-{Path(model).name}"

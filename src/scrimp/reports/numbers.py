@@ -7,8 +7,10 @@ from scrimp.evaluation.outcome import Retention, Score
 __all__ = ["change", "count", "decimal", "duration", "estimate", "interval", "is_share", "metric_name", "range_of",
            "score", "share", "short", "size", "spoken"]
 
-_SHARES = frozenset({"accuracy", "balanced-accuracy", "exact-match", "f1", "macro-f1", "preference-accuracy"})
-_NAMES = {"macro-f1": "macro F1", "f1": "F1", "chrf": "chrF", "rouge-l": "ROUGE-L", "rougel": "ROUGE-L",
+_SHARES = frozenset({"accuracy", "balanced-accuracy", "exact-match", "f1", "hamming-loss", "macro-f1", "micro-f1",
+                     "preference-accuracy", "subset-accuracy"})
+_NAMES = {"hamming-loss": "Hamming loss", "macro-f1": "macro F1", "micro-f1": "micro F1", "f1": "F1",
+          "chrf": "chrF", "rouge-l": "ROUGE-L", "rougel": "ROUGE-L",
           "rmse": "RMSE", "mae": "MAE", "r2": "R²", "spearman": "Spearman's rank correlation"}
 
 

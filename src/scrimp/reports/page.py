@@ -126,7 +126,8 @@ def _label_chart(outcome: Outcome) -> Chart | None:
     ordered = sorted(outcome.data.labels.items(), key=lambda pair: (-pair[1], pair[0]))
     if not ordered:
         return None
-    most, total = max(ordered[0][1], 1), sum(rows for _, rows in ordered)
+    most, several = max(ordered[0][1], 1), outcome.data.layout == "labels"
+    total = outcome.data.train_rows if several else sum(rows for _, rows in ordered)
     drawn = [Bar(label, 0, rows / most, f"{numbers.count(rows)} · {numbers.share(rows, total)}")
              for label, rows in ordered[:_BARS]]
     rest = len(ordered) - len(drawn)

@@ -23,12 +23,12 @@ from scrimp.core.errors import DataError, ModelError, OptionError, nearest
 from scrimp.core.options import Options
 from scrimp.core.workspace import atomic_folder, atomic_write, folder_bytes
 
-__all__ = ["FORMAT", "MANIFEST", "BaseModelRef", "Manifest", "Prediction", "Predictor", "as_scores",
+__all__ = ["FORMAT", "MANIFEST", "BaseModelRef", "Manifest", "Prediction", "Predictor", "as_scores", "as_sets",
            "read_manifest", "read_tensors", "reference", "texts_of", "wanted_text", "write_tensors"]
 
 FORMAT = 1
 MANIFEST = "scrimp.json"
-#: {"label", "scores"}, {"score", "low"?, "high"?}, {"text"};
+#: {"label", "scores"}, {"labels", "scores"}, {"score", "low"?, "high"?}, {"text"};
 #: of documents {"loss", "tokens"}, of preference pairs {"chosen", "rejected"}
 Prediction = dict[str, Any]
 
@@ -176,6 +176,12 @@ def as_scores(log_odds: np.ndarray, labels: Sequence[str]) -> list[Prediction]:
     shares = shares / shares.sum(axis=1, keepdims=True)
     return [{"label": labels[int(row.argmax())], "scores": dict(zip(labels, map(float, row), strict=True))}
             for row in shares]
+
+
+def as_sets(shares: np.ndarray, labels: Sequence[str], threshold: float) -> list[Prediction]:
+    """Predictions of several labels from the probability of each, [N, C]: those that reach the threshold are said."""
+    return [{"labels": [label for label, share in zip(labels, row, strict=True) if share >= threshold],
+             "scores": dict(zip(labels, row, strict=True))} for row in shares.astype(np.float64).tolist()]
 
 
 def read_manifest(folder: Path, kinds: Sequence[str]) -> Manifest:

@@ -1,4 +1,5 @@
-"""Several predictors as one: of the same labels, whose log-probabilities are weighted and summed, or of a score."""
+"""Several predictors as one: log-probabilities of a label are weighted and summed, scores and several labels averaged.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ import numpy as np
 from scrimp.checkpoints.loading import Checkpoint
 from scrimp.core.budget import Meter
 from scrimp.core.errors import ModelError
-from scrimp.serving.base import MANIFEST, Manifest, Prediction, Predictor, as_scores, read_manifest
+from scrimp.serving.base import MANIFEST, Manifest, Prediction, Predictor, as_scores, as_sets, read_manifest
 
-__all__ = ["Blend", "fitted_weights", "log_probabilities", "mean_weights", "member", "pooled"]
+__all__ = ["Blend", "fitted_weights", "log_probabilities", "mean_weights", "member", "pooled", "shares_of"]
 
+_THRESHOLD = "threshold"
 _LEAST = 1e-6   # a probability, below which a prediction is not believed
 _SPREAD = 0.7   # of the logarithm of a weight around what all have in common, a priori
 _SURE = 1e3     # by how much more than all rows it weighs that the weights of a mean sum to one
@@ -25,49 +27,58 @@ class Blend(Predictor):
     """A logarithmic opinion pool: log p(label) is the weighted sum of the members' log p(label), and a constant.
 
     A member that is unsure says about the same of all labels, and so has little to say in the sum. With one member the
-    weight is the inverse of a temperature. Genest and Zidek 1986, "Combining Probability Distributions". Of scores it
-    is the weighted sum of theirs.
+    weight is the inverse of a temperature. Genest and Zidek 1986, "Combining Probability Distributions". Of scores, and
+    of the probabilities of several labels, it is the weighted sum of theirs.
 
     Args:
         members: that choose from the same labels, or all say scores.
         weights: positive, one a member.
         labels: in the order in which they are told; otherwise that of the first member.
+        threshold: of several labels, the probability from which on one is said; else None.
     """
 
     kind: ClassVar[str] = "blend"
 
-    def __init__(self, members: Sequence[Predictor], weights: Sequence[float],
-                 labels: Sequence[str] = ()) -> None:
+    def __init__(self, members: Sequence[Predictor], weights: Sequence[float], labels: Sequence[str] = (),
+                 threshold: float | None = None) -> None:
         if len({frozenset(one.labels) for one in members}) != 1 or len(members) != len(weights):
             raise ModelError("the members of a blend choose from other labels, or lack a weight", where=MANIFEST)
-        self._members, self._weights, self.labels = tuple(members), tuple(weights), tuple(labels or members[0].labels)
+        self._members, self._weights, self._threshold = tuple(members), tuple(weights), threshold
+        self.labels = tuple(labels or members[0].labels)
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
-        return pooled([one.predict(rows, meter=meter) for one in self._members], self._weights, self.labels)
+        return pooled([one.predict(rows, meter=meter) for one in self._members], self._weights, self.labels,
+                      self._threshold)
 
     def write(self, folder: Path) -> Manifest:
         for number, one in enumerate(self._members):
             one.save(folder / member(number))
-        return self.manifest(self.labels, self._weights)
+        return self.manifest(self.labels, self._weights, self._threshold)
 
     @classmethod
-    def manifest(cls, labels: Sequence[str], weights: Sequence[float]) -> Manifest:
+    def manifest(cls, labels: Sequence[str], weights: Sequence[float], threshold: float | None = None) -> Manifest:
         """Of a folder that holds the members' folders, in the order of the weights."""
+        several = {} if threshold is None else {_THRESHOLD: threshold}
         return Manifest(kind=cls.kind, labels=tuple(labels),
-                        settings={member(number): weight for number, weight in enumerate(weights)})
+                        settings={**{member(number): weight for number, weight in enumerate(weights)}, **several})
+
+    @staticmethod
+    def weights_of(manifest: Manifest) -> dict[str, Any]:
+        """By the names of the members' folders."""
+        return {name: weight for name, weight in manifest.settings.items() if name != _THRESHOLD}
 
     @classmethod
     def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> Blend:
         from scrimp.serving.predictors import KINDS, base_of
 
-        names = [member(number) for number in range(len(manifest.settings))]
-        weights, members = manifest.positive(*names), []
+        names = [member(number) for number in range(len(cls.weights_of(manifest)))]
+        weights, members = manifest.positive(*names, *{_THRESHOLD} & set(manifest.settings)), []
         for path in (folder / name for name in names):
             told = read_manifest(path, [kind for kind in KINDS if kind != cls.kind])
             members.append(KINDS[told.kind].restore(path, told, base_of(told, path)))
         if not members or set(members[0].labels) != set(manifest.labels):
             raise ModelError("the blend has no members, or they choose from other labels", where=str(folder))
-        return cls(members, [weights[name] for name in names], manifest.labels)
+        return cls(members, [weights[name] for name in names], manifest.labels, weights.get(_THRESHOLD))
 
 
 def member(number: int) -> str:
@@ -77,16 +88,28 @@ def member(number: int) -> str:
 
 def log_probabilities(said: Sequence[Prediction], labels: Sequence[str]) -> np.ndarray:
     """[N, C] of predictions with scores; of a label that one does not know, that of the least that is believed."""
+    return np.log(np.maximum(shares_of(said, labels), _LEAST))
+
+
+def shares_of(said: Sequence[Prediction], labels: Sequence[str]) -> np.ndarray:
+    """Probabilities [N, C] that predictions tell; 0 of a label that one does not know."""
     shares = np.array([[prediction["scores"].get(label, 0.0) for label in labels] for prediction in said])
-    return np.log(np.maximum(shares.reshape(len(said), len(labels)), _LEAST))
+    return shares.reshape(len(said), len(labels))
 
 
-def pooled(said: Sequence[Sequence[Prediction]], weights: Sequence[float], labels: Sequence[str]) -> list[Prediction]:
+def pooled(said: Sequence[Sequence[Prediction]], weights: Sequence[float], labels: Sequence[str],
+           threshold: float | None = None) -> list[Prediction]:
     """What the blend says where its members said this, each of the same rows.
 
     Raises:
-        ModelError: if it has no labels, and a member says no scores.
+        ModelError: if it has no labels, and a member says no scores; or if not all say one label, or several.
     """
+    if labels and any(("labels" in one) != (threshold is not None) for some in said for one in some):
+        raise ModelError("a member of the blend says one label and the blend several, or the other way round",
+                         where=MANIFEST)
+    if threshold is not None:
+        shares = np.stack([shares_of(one, labels) for one in said])
+        return as_sets(np.einsum("m,mnc->nc", np.asarray(weights), shares), labels, threshold)
     if not labels:
         if any("score" not in one for some in said for one in some):
             raise ModelError("a member of the blend says neither labels nor scores", where=MANIFEST)

@@ -92,9 +92,11 @@ def graph_of(predictor: Predictor) -> tuple[Graph, int]:
     loaded = predictor.loaded
     check_kind(predictor.kind, loaded.checkpoint if loaded else None)
     assert loaded is not None
-    if not predictor.labels:
-        raise ModelError(f"a {predictor.kind} that says scores is not written as ONNX",
-                         why="a graph ends in the probabilities of labels", fix=_WRITTEN)
+    head: Any = loaded.model if isinstance(predictor, PooledHead) else getattr(predictor, "head", None)
+    if not predictor.labels or getattr(head, "threshold", None) is not None:
+        raise ModelError(f"a {predictor.kind} that says {'several labels' if predictor.labels else 'scores'} is not "
+                         "written as ONNX", why="a graph ends in the probabilities of labels of which one is true",
+                         fix=_WRITTEN)
     if isinstance(predictor, FrozenHead):
         weight, bias = predictor.linear()
         return Graph(loaded.model, weight, bias, pooling="mean", unit=True), predictor.longest

@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from scrimp.core.errors import ModelError
-from scrimp.serving.base import MANIFEST, Prediction, as_scores
+from scrimp.core.errors import DataError, ModelError
+from scrimp.examples.records import natural
+from scrimp.serving.base import MANIFEST, Prediction, as_scores, as_sets
+from scrimp.tuning.heads import several
 from scrimp.tuning.heads.logistic import regress
 from scrimp.tuning.heads.numbers import fitted
 
-__all__ = ["LINKS", "Head", "LabelHead", "ScoreHead"]
+__all__ = ["LINKS", "Head", "LabelHead", "LabelsHead", "ScoreHead", "has_each"]
 
 _WITHIN = 0.9  # of rows, which the interval of a score is to hold
 
@@ -95,6 +97,46 @@ class LabelHead(Head):
 
 
 @dataclass(frozen=True)
+class LabelsHead(Head):
+    """Any number of labels, by logistic regression of each: values are log-odds; see `scrimp.tuning.heads.several`.
+
+    Attributes:
+        threshold: the probability from which on a label is said.
+    """
+
+    link: ClassVar[str] = "sigmoid"
+
+    threshold: float
+
+    @classmethod
+    def fit(cls, features: Any, wanted: Sequence[Any], *, seed: int) -> Self:
+        labels = tuple(sorted({label for one in wanted for label in one}, key=natural))
+        if not labels:
+            raise DataError("there is no label to learn", why="no row has any")
+        found = several.fitted(features, has_each(wanted, labels), seed=seed)
+        return cls(labels, found.weight.astype(np.float32), found.bias.astype(np.float32), found.strength,
+                   found.threshold)
+
+    def predictions(self, features: Any) -> list[Prediction]:
+        return as_sets(1.0 / (1.0 + np.exp(-self.values(features).astype(np.float64))), self.labels, self.threshold)
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "threshold": self.threshold}
+
+    @classmethod
+    def outputs(cls, labels: Sequence[str]) -> int:
+        if not labels:
+            raise ModelError("a head of several labels has none", where=MANIFEST)
+        return len(labels)
+
+    @classmethod
+    def restore(cls, labels: tuple[str, ...], weight: np.ndarray, bias: np.ndarray,
+                settings: Mapping[str, Any]) -> Self:
+        found = checked(settings, positive=("strength", "threshold"))
+        return cls(labels, weight, bias, found["strength"], found["threshold"])
+
+
+@dataclass(frozen=True)
 class ScoreHead(Head):
     """A number, by ridge regression of the standardised scores; see `scrimp.tuning.heads.numbers`.
 
@@ -142,6 +184,15 @@ class ScoreHead(Head):
         return cls(labels, weight, bias, found["strength"], found["centre"], found["spread"], found["within"])
 
 
+def has_each(wanted: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:
+    """Of each row 1 for the labels that it has, else 0, float64 [N, C]."""
+    place = {label: i for i, label in enumerate(labels)}
+    found = np.zeros((len(wanted), len(labels)))
+    for row, some in zip(found, wanted, strict=True):
+        row[[place[label] for label in some if label in place]] = 1.0
+    return found
+
+
 def _held(misses: np.ndarray) -> float:
     """The miss that nine tenths of further rows stay below; 0 where there are too few to say.
 
@@ -166,4 +217,4 @@ def checked(settings: Mapping[str, Any], *, positive: Sequence[str] = (), any_: 
 
 
 #: the heads by what a manifest calls them; where it says nothing, the first is meant
-LINKS: dict[str, type[Head]] = {head.link: head for head in (LabelHead, ScoreHead)}
+LINKS: dict[str, type[Head]] = {head.link: head for head in (LabelHead, LabelsHead, ScoreHead)}

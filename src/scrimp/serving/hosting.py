@@ -116,7 +116,7 @@ class Served:
         return self.host is not None
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """A label and the probabilities of all, for each text."""
+        """A label, or several, and the probabilities of all, for each text."""
         assert self.predictor is not None
         rows = [{"text": text} for text in texts]
         if self.host is None:

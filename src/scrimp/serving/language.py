@@ -18,7 +18,7 @@ from scrimp.core.errors import DataError, GuardError, ModelError, OptionError
 from scrimp.core.progress import bar, warn
 from scrimp.examples.records import Layout
 from scrimp.examples.templates import Template
-from scrimp.serving.base import Manifest, Prediction, Predictor, as_scores, reference
+from scrimp.serving.base import Manifest, Prediction, Predictor, as_scores, as_sets, reference
 from scrimp.serving.scoring import Normalise, calibrated, score_labels
 from scrimp.serving.textlosses import token_losses
 from scrimp.signals.decoding import generate
@@ -190,6 +190,8 @@ class PooledHead(Asked):
         if not logits.isfinite().all():
             raise ModelError("the head's logits are not finite", where=self._loaded.checkpoint.name,
                              why="its weights hold NaN or infinity, or overflow in this precision")
+        if model.threshold is not None:
+            return as_sets(logits.double().sigmoid().numpy(), self.labels, model.threshold)
         if model.scale is None:
             return as_scores(logits.double().numpy(), self.labels)
         centre, spread = model.scale

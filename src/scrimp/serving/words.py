@@ -15,9 +15,10 @@ from scrimp.checkpoints.validation import read_object
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, ModelError
 from scrimp.core.workspace import atomic_write
-from scrimp.examples.records import Examples, input_text
-from scrimp.serving.base import Manifest, Prediction, Predictor, read_tensors, wanted_text, write_tensors
-from scrimp.serving.heads import checked
+from scrimp.examples.records import Examples, Layout, input_text
+from scrimp.serving.base import Manifest, Prediction, Predictor, as_sets, read_tensors, wanted_text, write_tensors
+from scrimp.serving.heads import checked, has_each
+from scrimp.tuning.heads.several import best_threshold
 
 __all__ = ["Constant", "NearestAnswer", "fitted_vectorizer", "read_vocabulary", "restored_vectorizer",
            "write_vocabulary"]
@@ -28,27 +29,49 @@ _WORDS = r"(?u)\w+|[^\w\s]"  # punctuation and emoji carry meaning too, and leav
 
 
 class Constant(Predictor):
-    """Always the same: the mean score of the training rows."""
+    """Always the same: the mean score of the training rows, or of each label the share of them that has it.
+
+    Args:
+        score: the mean; None of labels.
+        shares: of each label; none of scores.
+        threshold: the share from which on a label is said.
+    """
 
     kind: ClassVar[str] = "constant"
 
-    def __init__(self, score: float) -> None:
-        self._score = score
+    def __init__(self, score: float | None = None, *, shares: Mapping[str, float] | None = None,
+                 threshold: float = 0.5) -> None:
+        self._score, self._shares, self._threshold = score, dict(shares or {}), threshold
+        self.labels = tuple(self._shares)
 
     @classmethod
     def fit(cls, train: Examples) -> Constant:
-        """Of rows with scores."""
-        return cls(fmean(row["score"] for row in train.rows))
+        """Of rows with scores, or with several labels: the threshold is then the best one for these rows."""
+        if train.layout is Layout.SCORE:
+            return cls(fmean(row["score"] for row in train.rows))
+        has = has_each([row["labels"] for row in train.rows], train.labels)
+        shares = has.mean(axis=0).astype(np.float32)
+        return cls(shares=dict(zip(train.labels, shares.tolist(), strict=True)),
+                   threshold=best_threshold(np.broadcast_to(shares, has.shape), has))
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
-        return [{"score": self._score} for _ in rows]
+        if not self.labels:
+            return [{"score": self._score} for _ in rows]
+        return as_sets(np.array([[*self._shares.values()]] * len(rows)), self.labels, self._threshold)
 
     def write(self, folder: Path) -> Manifest:
-        return Manifest(kind=self.kind, settings={"score": self._score})
+        if not self.labels:
+            return Manifest(kind=self.kind, settings={"score": self._score})
+        write_tensors(folder, shares=np.array([*self._shares.values()]))
+        return Manifest(kind=self.kind, labels=self.labels, settings={"threshold": self._threshold})
 
     @classmethod
     def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> Constant:
-        return cls(checked(manifest.settings, any_=("score",))["score"])
+        if not manifest.labels:
+            return cls(checked(manifest.settings, any_=("score",))["score"])
+        shares = read_tensors(folder, shares=(len(manifest.labels),))["shares"]
+        return cls(shares=dict(zip(manifest.labels, shares.tolist(), strict=True)),
+                   threshold=checked(manifest.settings, positive=("threshold",))["threshold"])
 
 
 class NearestAnswer(Predictor):

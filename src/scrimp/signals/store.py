@@ -17,7 +17,7 @@ from scrimp.checkpoints.loading import Checkpoint, Dtype, Loaded, load, resolve
 from scrimp.core.budget import Meter
 from scrimp.core.errors import OptionError, WorkspaceError
 from scrimp.core.workspace import Workspace, atomic_write, fingerprint
-from scrimp.examples.records import Examples, Layout, input_text
+from scrimp.examples.records import Examples, input_text
 from scrimp.examples.sequences import Spooled, Viewed
 from scrimp.examples.templates import Encoded, Template
 from scrimp.signals.activations import InputStatistics, activations, packed, unpacked
@@ -74,11 +74,11 @@ class Signals:
         They are on disk, and read when they are asked for.
 
         Raises:
-            OptionError: rows with scores, which no language model learns.
+            OptionError: rows with scores or several labels, which no language model learns.
         """
-        if rows.layout is Layout.SCORE:
-            raise OptionError("a language model learns no score, so that it says nothing of such rows", where="layout",
-                              fix="name the layout 'text', or choose by embeddings")
+        if not rows.layout.asked:
+            raise OptionError(f"no language model learns {rows.layout.noun}, or says anything of such rows",
+                              where="layout", fix="name the layout 'text', or choose by embeddings")
         tokenizer = (loaded or self.language()).tokenizer
         each = Template.for_(tokenizer, rows).encode_each(rows, tokenizer)
         return Viewed(Spooled(each, self._workspace.root if self._workspace else None), Encoded.of)

@@ -38,13 +38,12 @@ class Inspect(Verb, Based, Controls, Shape):
     def do(self) -> Inspection:
         from scrimp.checkpoints.loading import resolve
         from scrimp.examples.formats import read
-        from scrimp.examples.records import Layout
         from scrimp.examples.templates import inspect
         from scrimp.planning.rungs import Base
 
         examples = read(self.data, layout=self.layout, columns=self.columns, on_bad_row=self.on_bad_row,
                         find_scores=True)
-        model = self.encoder if examples.layout is Layout.SCORE else self.model
+        model = self.model if examples.layout.asked else self.encoder
         base = Base(resolve(model), examples, instruction=self.instruction, max_tokens=self.max_tokens)
         found = inspect(examples, base.template, base.loaded.tokenizer, rows=self.rows)
         for warning in found.warnings:

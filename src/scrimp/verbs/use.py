@@ -51,9 +51,9 @@ class OnRun(Verb, Strictness):
 class Predict(OnRun):
     """Predict with a finished run: one JSON line a row, in order.
 
-    A line has the number of the row (from 0) and a label with the probabilities of all labels, a text, or a score (with
-    low and high, between which nine of ten scores lie, where that is known). Where bad rows are left out, the others
-    are numbered on, and each line names the source of its row.
+    A line has the number of the row (from 0) and a label, or several, with the probabilities of all labels, a text, or
+    a score (with low and high, between which nine of ten scores lie, where that is known). Where bad rows are left out,
+    the others are numbered on, and each line names the source of its row.
     """
 
     examples = ("scrimp predict run new.csv", "scrimp predict run new.jsonl --out predictions.jsonl")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
-from sklearn.metrics import accuracy_score, f1_score, r2_score
+from sklearn.metrics import accuracy_score, f1_score, hamming_loss, r2_score
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from scrimp.core.errors import DataError, OptionError
 from scrimp.core.registry import build, presets
@@ -44,6 +45,51 @@ def test_label_metrics_are_scikit_learns(pairs):
         assert found.high > found.low
         assert found.n == len(pairs)
         assert found.metric == name
+
+
+NAMES = ("a", "b", "c", "d e")
+
+
+def sets_of(predicted, true):
+    known = dict.fromkeys(NAMES, 0.5)
+    return ([{"labels": [*labels], "scores": known} for labels in predicted],
+            [{"text": "t", "labels": [*labels]} for labels in true])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sets(LABEL), st.sets(LABEL)), min_size=1, max_size=30))
+def test_metrics_of_several_labels_are_scikit_learns(pairs):
+    true, predicted = zip(*pairs, strict=True)
+    given_ = sets_of(predicted, true)
+    binary = MultiLabelBinarizer(classes=NAMES).fit(NAMES)
+    wanted, told = binary.transform(true), binary.transform(predicted)
+    occurring = [label for label in range(4) if (wanted | told)[:, label].any()]
+    expected = {"micro-f1": f1_score(wanted, told, average="micro", zero_division=1.0),
+                "macro-f1": f1_score(wanted[:, occurring], told[:, occurring], average="macro") if occurring else 1.0,
+                "subset-accuracy": accuracy_score(wanted, told), "hamming-loss": hamming_loss(wanted, told)}
+    assert tuple(expected) == metrics_for(Layout.LABELS)
+    for name, value in expected.items():
+        found = build("metric", name).measure(*given_)
+        assert found.value == pytest.approx(value)
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert found.high > found.low
+        assert found.higher_is_better is (name != "hamming-loss")
+
+
+def test_two_ways_to_say_several_labels_are_compared_though_one_says_fewer():
+    true = [{"a"}, {"a", "b"}, {"c"}, set()] * 5
+    all_, none = sets_of(true, true)[0], sets_of([set()] * 20, true)[0]
+    rows = sets_of(true, true)[1]
+    for name in ("micro-f1", "macro-f1"):
+        found = build("metric", name).compare(none, all_, rows)
+        assert found.value == pytest.approx(1.0)
+        assert build("metric", name).expected([none, all_], rows, 1).value == pytest.approx(1.0)
+
+
+def test_metrics_of_several_labels_need_them():
+    with pytest.raises(DataError, match="subset-accuracy needs 'labels'"):
+        build("metric", "subset-accuracy").measure([said("a")], rows_of(["a"]))
+    assert build("metric", "micro-f1").measure([said("a"), said("b")], rows_of(["a", "a"])).value == 0.5
 
 
 def test_calibration_error_of_known_bins():

@@ -178,7 +178,7 @@ def test_hub_data_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_arguments_that_are_none() -> None:
     assert "only hub data has splits" in told(ROWS, split="train")
-    assert "did you mean 'label'" in told(ROWS, layout="labels")
+    assert "did you mean 'label'" in told(ROWS, layout="labell")
     assert "neither fail nor skip" in told(ROWS, on_bad_row="ignore")
     for source in (5, b"x", {"text": "a"}, None):
         assert "no source of examples" in told(source)

@@ -134,7 +134,7 @@ def test_what_is_tuned_is_what_was_spelt_out(tmp_path, encoder_folder):
 
 
 @pytest.mark.parametrize(("model", "objective", "said", "error"), [
-    ("causal", "regress", "a score is learned by an encoder", OptionError),
+    ("causal", "regress", "an encoder learns a score", OptionError),
     ("encoder", "classify", "a score is to be learned", ModelError)])
 def test_what_cannot_learn_a_score_is_told_so(tmp_path, causal_folder, encoder_folder, model, objective, said, error):
     folder = {"causal": causal_folder, "encoder": encoder_folder}[model]

@@ -17,7 +17,7 @@ from scrimp.core.workspace import folder_bytes
 from scrimp.examples.records import Examples, Layout
 from scrimp.examples.templates import Template
 from scrimp.serving.base import MANIFEST, as_scores
-from scrimp.serving.heads import ScoreHead
+from scrimp.serving.heads import LabelsHead, ScoreHead
 from scrimp.serving.predictors import (
     KINDS,
     Blend,
@@ -47,6 +47,9 @@ LABELLED, PROMPTED = examples(ROWS, Layout.LABEL), examples(PAIRS, Layout.PROMPT
 SCORED = examples([{"text": row["text"], "score": 3.5 if row["label"] == "positive" else -1e6} for row in ROWS],
                   Layout.SCORE)
 SCORES = [row["score"] for row in SCORED]
+SEVERAL = examples([{"text": row["text"], "labels": ["film"] + [row["label"]] * (row["label"] == "positive")}
+                    for row in ROWS], Layout.LABELS)
+SETS = [row["labels"] for row in SEVERAL]
 TEXTS, LABELS = [row["text"] for row in ROWS], [row["label"] for row in ROWS]
 
 
@@ -72,6 +75,10 @@ def make(kind, causal_folder, encoder_folder):
     def scoring():
         return encoder.with_model(stirred(LoRA().attach(PooledClassifier(encoder.model, (), scale=(-4e5, 5e5)))))
 
+    def telling():
+        head = PooledClassifier(encoder.model, SEVERAL.labels, threshold=0.5)
+        return encoder.with_model(stirred(LoRA().attach(head)))
+
     return {
         "label-scorer": lambda: LabelScorer(causal, labelled, calibrate=True, normalise="mean"),
         "label-scorer, tuned": lambda: LabelScorer(causal.with_model(stirred(LoRA().attach(causal.model))), labelled),
@@ -93,6 +100,13 @@ def make(kind, causal_folder, encoder_folder):
         "joined-head, score": lambda: JoinedHead.fit(encoder, TEXTS, SCORES, head=ScoreHead),
         "word-counts, score": lambda: WordCounts.fit(TEXTS, SCORES, head=ScoreHead),
         "constant": lambda: Constant.fit(SCORED),
+        "pooled-head, labels": lambda: PooledHead(telling(), Template.for_(encoder.tokenizer, SEVERAL)),
+        "frozen-head, labels": lambda: FrozenHead.fit(encoder, TEXTS, SETS, head=LabelsHead),
+        "joined-head, labels": lambda: JoinedHead.fit(encoder, TEXTS, SETS, head=LabelsHead),
+        "word-counts, labels": lambda: WordCounts.fit(TEXTS, SETS, head=LabelsHead),
+        "constant, labels": lambda: Constant.fit(SEVERAL),
+        "blend, labels": lambda: Blend([WordCounts.fit(TEXTS, SETS, head=LabelsHead), Constant.fit(SEVERAL)],
+                                       [0.3, 0.7], threshold=0.6),
         "blend, score": lambda: Blend([WordCounts.fit(TEXTS, SCORES, head=ScoreHead), Constant(2.5)], [0.3, 0.7]),
     }[kind]()
 
@@ -100,7 +114,8 @@ def make(kind, causal_folder, encoder_folder):
 EVERY = ["label-scorer", "label-scorer, tuned", "label-scorer, full", "generator", "generator, tuned", "pooled-head",
          "pooled-head, full", "frozen-head", "frozen-head, causal", "joined-head", "joined-head, causal",
          "label-names", "word-counts", "nearest-answer", "blend", "pooled-head, score", "frozen-head, score",
-         "joined-head, score", "word-counts, score", "constant", "blend, score"]
+         "joined-head, score", "word-counts, score", "constant", "blend, score", "pooled-head, labels",
+         "frozen-head, labels", "joined-head, labels", "word-counts, labels", "constant, labels", "blend, labels"]
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -119,6 +134,10 @@ def test_what_it_predicts_survives_saving(kind, causal_folder, encoder_folder, t
         elif "score" in then:
             assert now == pytest.approx(then, rel=1e-5, abs=1.0)  # of scores that spread over a million
             assert isinstance(now["score"], float)
+        elif "labels" in then:
+            assert set(then["scores"]) == {"film", "positive"}
+            assert now["scores"] == pytest.approx(then["scores"], abs=1e-4)
+            assert now["labels"] == then["labels"]
         else:
             assert set(then["scores"]) == {"positive", "negative"}
             assert sum(then["scores"].values()) == pytest.approx(1)
@@ -168,6 +187,31 @@ def test_a_constant_is_the_mean_and_a_blend_the_weighted_mean(causal_folder, enc
     assert blend.predict([{"text": "any"}] * 2) == [{"score": 2.5}] * 2
     with pytest.raises(ModelError, match="neither labels nor scores"):
         Blend([Constant(1.0), NearestAnswer.fit(PROMPTED)], [0.5, 0.5]).predict([{"text": "any"}])
+
+
+@pytest.mark.parametrize("kind", ["frozen-head, labels", "joined-head, labels", "word-counts, labels"])
+def test_heads_learn_which_of_several_labels_a_text_has(kind, causal_folder, encoder_folder):
+    good, bad = make(kind, causal_folder, encoder_folder).predict([{"text": GOOD}, {"text": BAD}])
+    assert good["labels"] == ["film", "positive"]
+    assert bad["labels"] == ["film"]
+    assert good["scores"]["film"] > 0.9 < bad["scores"]["film"]
+
+
+def test_a_constant_says_the_commonest_labels_and_a_blend_averages_probabilities():
+    rare = examples([{"text": "any", "labels": ["all"] + ["some"] * (n % 2) + ["few"] * (n == 7)} for n in range(20)],
+                    Layout.LABELS)
+    said = Constant.fit(rare).predict([{"text": "new"}])[0]
+    assert said["labels"] == ["all", "some"]
+    assert said["scores"] == pytest.approx({"all": 1.0, "few": 0.05, "some": 0.5})
+    members = [Constant(shares={"a": 0.2, "b": 0.6}), Constant(shares={"a": 0.6, "b": 0.2})]
+    both = Blend(members, [0.25, 0.75], threshold=0.4).predict([{"text": "any"}])[0]
+    assert both["scores"] == pytest.approx({"a": 0.5, "b": 0.3})
+    assert both["labels"] == ["a"]
+    assert Blend(members, [0.25, 0.75], threshold=0.4).predict([]) == []
+    with pytest.raises(ModelError, match="one label and the blend several"):
+        Blend(members, [0.5, 0.5]).predict([{"text": "any"}])
+    with pytest.raises(ModelError, match="one label and the blend several"):
+        Blend([WordCounts.fit(TEXTS, LABELS)], [1.0], threshold=0.5).predict([{"text": "any"}])
 
 
 def test_the_nearest_rows_answer_is_given():
@@ -262,6 +306,17 @@ def test_a_description_that_was_changed_is_refused(saved, changes, said):
     ("frozen-head, score", {"settings__max_tokens": 0}, "damaged"),
     ("constant", {"settings": {}}, "damaged"), ("constant", {"settings__score": float("inf")}, "damaged"),
     ("constant", {"settings__score": True}, "damaged"),
+    ("word-counts, labels", {"settings__link": "softmax"}, "damaged"),
+    ("word-counts, labels", {"settings__threshold": 0.0}, "damaged"),
+    ("word-counts, labels", {"settings__threshold": "0.5"}, "damaged"),
+    ("word-counts, labels", {"labels": []}, "a head of several labels has none"),
+    ("word-counts, labels", {"labels": ["film"]}, "not float32"),
+    ("word-counts, labels", {"labels": ["film", "film"]}, "occurs twice"),
+    ("word-counts", {"settings__link": "sigmoid"}, "damaged"),
+    ("constant, labels", {"settings": {}}, "damaged"), ("constant, labels", {"labels": ["film"]}, "not float32"),
+    ("constant, labels", {"labels": []}, "damaged"),
+    ("blend, labels", {"settings__threshold": float("nan")}, "damaged"),
+    ("blend, labels", {"settings__threshold": -0.5}, "damaged"),
 ])
 def test_a_description_of_scores_that_was_changed_is_refused(saved, kind, changes, said):
     folder = saved(kind)
@@ -282,6 +337,28 @@ def test_a_scale_that_was_changed_is_refused(saved, scale, said):
         load_predictor(folder)
     (folder / "head.json").write_text(json.dumps({**told, "labels": ["a", "b"]}))
     with pytest.raises(ModelError, match="has no labels"):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, "0.5", None, True, float("nan"), [0.5]])
+def test_a_threshold_that_was_changed_is_refused(saved, threshold):
+    folder = saved("pooled-head, labels")
+    told = json.loads((folder / "head.json").read_text())
+    assert told["threshold"] == 0.5
+    (folder / "head.json").write_text(json.dumps({**told, "threshold": threshold}))
+    with pytest.raises(ModelError, match="'threshold' cannot be"):
+        load_predictor(folder)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", MANIFEST])
+def test_shares_that_are_cut_short_or_gone_are_refused(saved, file):
+    folder = saved("constant, labels")
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(ModelError):
+        load_predictor(folder)
+    (folder / file).unlink()
+    with pytest.raises(ModelError):
         load_predictor(folder)
 
 

@@ -115,6 +115,26 @@ def test_regress_is_the_summed_squared_error_in_the_variance_of_scores(pooled, d
         sum((one - (score - 10.0) / 4.0) ** 2 for one, score in zip(said.tolist(), scores, strict=True)), rel=1e-4)
 
 
+def test_classify_each_is_the_summed_binary_cross_entropy_of_each_label(pooled, data):
+    head = PooledClassifier(pooled.encoder, ("a", "b", "c"), threshold=0.5)
+    sets = [(float(n % 2), 1.0, float(n == 0)) for n in range(len(data))]
+    wanted = [replace(one, target=None, wanted=has) for one, has in zip(data, sets, strict=True)]
+    bare = Encoded(ids=[5, 6], trained=[False, False], row=99)
+    objective = build("objective", "classify-each")
+    objective.check(head)
+    loss = objective.loss(head, batch_of([*wanted, bare]))
+    batch = batch_of(wanted)
+    said = head(batch.input_ids, batch.attention_mask).sigmoid()
+    truth = torch.tensor(sets)
+    assert loss.count == len(data) == sum(map(objective.supervised, [*wanted, bare]))
+    assert loss.total.item() == pytest.approx(
+        -(truth * said.log() + (1 - truth) * (1 - said).log()).sum().item(), rel=1e-4)
+    with pytest.raises(ModelError, match="of several labels, and one is to be learned"):
+        objective.check(pooled)
+    with pytest.raises(ModelError, match="not of a language model"):
+        objective.check(torch.nn.Linear(1, 1))
+
+
 def test_a_head_of_scores_learns_no_labels_and_the_other_way_round(pooled, causal):
     scorer = PooledClassifier(pooled.encoder, (), scale=(0.0, 1.0))
     with pytest.raises(ModelError, match="a score is to be learned") as refused:

@@ -188,12 +188,20 @@ class Label(BaseModel):
     scores: dict[str, float]
 
 
+class Labels(BaseModel):
+    """Of one text: the labels that it is said to have, and the probability of each by itself."""
+
+    index: int
+    labels: list[str]
+    scores: dict[str, float]
+
+
 class Classification(BaseModel):
-    """The labels, in the order of the texts."""
+    """The labels, in the order of the texts; of a model that says several, each text has a list of them."""
 
     object: Literal["list"] = "list"
     model: str
-    data: list[Label]
+    data: list[Label | Labels]
 
 
 class ModelCard(BaseModel):

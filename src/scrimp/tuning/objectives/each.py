@@ -1,0 +1,42 @@
+"""Each label of each example, where an example has any number of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import nn
+from torch.nn import functional as F
+
+from scrimp.checkpoints.heads import PooledClassifier
+from scrimp.core.errors import ModelError
+from scrimp.core.registry import preset
+from scrimp.tuning.objectives.base import Losses, Objective, TorchBatch
+
+if TYPE_CHECKING:
+    from scrimp.examples.templates import Encoded
+
+__all__ = ["ClassifyEach"]
+
+
+class ClassifyEach(Objective):
+    """Binary cross-entropy of each label that a pooled head gives each example, summed over labels."""
+
+    pooled: ClassVar[bool] = True
+
+    def check(self, model: nn.Module) -> None:
+        super().check(model)
+        if not isinstance(model, PooledClassifier) or model.threshold is None:
+            raise ModelError(f"'{self.name}' is an objective of several labels, and one is to be learned",
+                             fix="objective: classify")
+
+    def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
+        said = model(batch.input_ids, batch.attention_mask).float()
+        known = batch.wanted.isfinite()
+        missed = F.binary_cross_entropy_with_logits(said, batch.wanted.nan_to_num().float(), reduction="none")
+        return Losses(missed.masked_fill(~known, 0.0).sum(dim=1), known.any(dim=1).long())
+
+    def supervised(self, example: Encoded) -> int:
+        return int(example.wanted is not None)
+
+
+preset("classify-each", ClassifyEach)
