@@ -65,7 +65,7 @@ def test_metrics_of_several_labels_are_scikit_learns(pairs):
     wanted, told = binary.transform(true), binary.transform(predicted)
     occurring = [label for label in range(4) if (wanted | told)[:, label].any()]
     expected = {"micro-f1": f1_score(wanted, told, average="micro", zero_division=1.0),
-                "macro-f1": f1_score(wanted[:, occurring], told[:, occurring], average="macro") if occurring else 1.0,
+                "macro-f1": np.mean([f1_score(wanted[:, k], told[:, k]) for k in occurring]) if occurring else 1.0,
                 "subset-accuracy": accuracy_score(wanted, told), "hamming-loss": hamming_loss(wanted, told)}
     assert tuple(expected) == metrics_for(Layout.LABELS)
     for name, value in expected.items():
