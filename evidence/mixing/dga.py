@@ -38,13 +38,14 @@ def dga(lab: Lab, *, how: str) -> dict[str, float]:
     rows, domains = gathered({**pools, "target": few[:FEW * 2 // 3] if how == "target-only" else few})
     model = lab.language_model(layers=2, width=64, share=0.5)
     mixed: dict[str, Any] = {
-        "dga": {"mixing": "dga", "mixing_options": {"looks": LOOKS}, "probes": PROBES, "toward": "target"},
+        "dga": {"mixing": "dga", "mixing_options": {"looks": lab.scale(LOOKS, 1)}, "probes": lab.scale(PROBES, 1),
+                "toward": "target"},
         "uniform": {"mixing": "uniform", "toward": "target"},
         "importance": {"mixing": "fixed", "mixing_options": {"favoured": resembled(lab, pools, few)},
                        "toward": "target"},
         "target-only": {"mixing": "fixed", "mixing_options": {"favoured": "target"}, "validate_every": 10,
                         "validate": lambda: lab.loss(model, few[FEW * 2 // 3:])}}[how]  # or it knows them by heart
-    steps = lab.scale(STEPS, 6) - (lab.scale(LOOKED, 0) if how == "dga" else 0)
+    steps = lab.scale(STEPS, 6) - (lab.scale(LOOKED, 1) if how == "dga" else 0)
     model = lab.tune(model, rows, adapter="full", learning_rate=RATE, steps=steps,
                      batch_size=BATCH, sampling="mixture", domains=domains, **mixed)
     return {"target loss": lab.loss(model, lab.blocks(lab.texts(LIKE, "test"), LENGTH, lab.scale(120, 4)))}
