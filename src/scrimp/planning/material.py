@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +26,8 @@ class Material:
     Attributes:
         train, test: disjoint rows; ``test`` is None where there are too few rows to hold any out.
         test_origin: where the test rows came from, in words.
-        duplicates: rows of ``train`` that repeat another one.
+        repeats: places in ``train`` of rows that ask the same, the earliest of each group first.
+        torn: those of them that stand with different labels or scores.
         leaked: rows taken out of ``train`` because the test holds them too.
         pool: rows without labels, that are neither of ``train`` nor of ``test``; None where none were given.
         warnings: what a person should know about their rows.
@@ -34,10 +36,16 @@ class Material:
     train: Examples
     test: Examples | None
     test_origin: str
-    duplicates: int
+    repeats: tuple[tuple[int, ...], ...]
+    torn: tuple[leakage.Conflict, ...]
     leaked: int
     pool: Examples | None
     warnings: tuple[str, ...]
+
+    @property
+    def duplicates(self) -> int:
+        """Rows of ``train`` that repeat another one."""
+        return sum(len(group) - 1 for group in self.repeats)
 
 
 def gather(request: Any, *, keep_found: bool = False) -> Material:
@@ -69,7 +77,9 @@ def gather(request: Any, *, keep_found: bool = False) -> Material:
     if test is not None:
         _check_known(train, test, warnings)
     pool = gather_pool(request, train, test)
-    return Material(replace(train, notes=()), test, origin, _repeats(train, warnings), leaked, pool, tuple(warnings))
+    found = Material(replace(train, notes=()), test, origin, tuple(map(tuple, leakage.duplicates(train))),
+                     tuple(leakage.conflicts(train)), leaked, pool, tuple(warnings))
+    return replace(found, warnings=(*warnings, *_of_repeats(found)))
 
 
 def _without_leaks(train: Examples, test: Examples, warnings: list[str]) -> tuple[Examples, int]:
@@ -86,15 +96,12 @@ def _without_leaks(train: Examples, test: Examples, warnings: list[str]) -> tupl
     return train.subset(sorted(set(range(len(train))) - set(leaked))), len(leaked)
 
 
-def _repeats(train: Examples, warnings: list[str]) -> int:
-    groups = leakage.duplicates(train)
-    repeated = sum(len(group) - 1 for group in groups)
-    if repeated:
-        warnings.append(f"{repeated} training rows repeat another row; they are kept together when rows are parted")
-    if torn := leakage.conflicts(train):
-        warnings.append(f"{len(torn)} texts stand with different {str(train.layout).removesuffix('s')}s, such as "
-                        f"{train.sources[torn[0].rows[0]]}")
-    return repeated
+def _of_repeats(found: Material) -> Iterator[str]:
+    if found.duplicates:
+        yield f"{found.duplicates} training rows repeat another row; they are kept together when rows are parted"
+    if found.torn:
+        yield (f"{len(found.torn)} texts stand with different {str(found.train.layout).removesuffix('s')}s, such as "
+               f"{found.train.sources[found.torn[0].rows[0]]}")
 
 
 def _check_several(train: Examples) -> None:

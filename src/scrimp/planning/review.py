@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,13 @@ from scrimp.core.budget import Meter
 from scrimp.core.workspace import atomic_write
 from scrimp.data.selection.labelnoise import label_trust
 from scrimp.evaluation.outcome import Noted, Repeats, Review
-from scrimp.examples import leakage
 from scrimp.examples.records import Examples, Layout, input_text
 from scrimp.planning.unlabelled import chances, most_telling, said_of
 
 if TYPE_CHECKING:
     from scrimp.planning.findings import Climbed
     from scrimp.planning.ladder import Run
+    from scrimp.planning.material import Material
     from scrimp.serving.predictors import Prediction
 
 __all__ = ["NEXT", "review"]
@@ -36,7 +37,7 @@ _LEAST_JUDGED = 20  # rows
 def review(run: Run, winner: Climbed, meter: Meter) -> Review:
     """What the winner, which learned without the rows that it judged, and the rows themselves give to think about."""
     doubtful = _doubtful(run, winner.judged) if run.train.layout is Layout.LABEL else ()
-    repeats = _repeats(run.train)
+    repeats = _repeats(run.material)
     if run.pool is None:
         return Review(doubtful=doubtful, repeats=repeats)
     said = said_of(run.pool, winner.folder / "model", meter, left_s=run.meter.remaining_s() - run.timing.closing_s)
@@ -67,23 +68,23 @@ def _beats_chance(run: Run, judged: Sequence[Prediction]) -> bool:
     """Whether its answers are clearly right more often than always the same one would be."""
     labels = [row["label"] for row in run.judged_rows]
     right = np.mean([one["label"] == label for one, label in zip(judged, labels, strict=True)])
-    commonest = max(map(labels.count, set(labels))) / len(labels)
+    commonest = max(Counter(labels).values()) / len(labels)
     return bool(right - 1.96 * np.sqrt(right * (1 - right) / len(labels)) > commonest)
 
 
-def _repeats(train: Examples) -> tuple[Repeats, ...]:
+def _repeats(found: Material) -> tuple[Repeats, ...]:
     """Groups of rows that ask the same, those first that contradict each other."""
-    torn = {one.rows: one.labels for one in leakage.conflicts(train)}
-    groups = sorted(map(tuple, leakage.duplicates(train)), key=lambda rows: rows not in torn)
-    return tuple(Repeats(sources=tuple(train.sources[i] for i in rows[:_LISTED]), labels=torn.get(rows, ()),
-                         text=input_text(train[rows[0]])[:_SHOWN]) for rows in groups[:_LISTED])
+    torn, rows = {one.rows: one.labels for one in found.torn}, found.train
+    groups = sorted(found.repeats, key=lambda group: group not in torn)[:_LISTED]
+    return tuple(Repeats(sources=tuple(rows.sources[i] for i in group[:_LISTED]), labels=torn.get(group, ()),
+                         text=input_text(rows[group[0]])[:_SHOWN]) for group in groups)
 
 
 def _next(run: Run, pool: Examples, said: Sequence[Prediction]) -> list[int]:
     """Rows of the pool to have labelled, the most telling first."""
     given = chances(said, run.train.labels)
-    counts = [sum(row["label"] == label for row in run.train.rows) for label in run.train.labels]
-    return most_telling(given, counts, _NEXT)
+    counts = Counter(row["label"] for row in run.train.rows)
+    return most_telling(given, [counts[label] for label in run.train.labels], _NEXT)
 
 
 def _noted(row: Mapping[str, Any], source: str, said: Prediction) -> Noted:

@@ -208,8 +208,15 @@ def test_links_are_refused(serve, cache, pack):
     assert not finished(cache)
 
 
-@pytest.mark.parametrize("archive", [b"", b"PK\x05\x06" + b"\0" * 18, b"not an archive", tarball()[:200], wheel()[:-30],
-                                     wheel()[:60] + b"\xff" * 40 + wheel()[100:], tarball({})])
+@pytest.mark.parametrize("archive", [
+    pytest.param(b"", id="empty"),
+    pytest.param(b"PK\x05\x06" + b"\0" * 18, id="zip without members"),
+    pytest.param(b"not an archive", id="text"),
+    pytest.param(tarball()[:200], id="tar cut short"),
+    pytest.param(wheel()[:-30], id="zip cut short"),
+    pytest.param(wheel()[:60] + b"\xff" * 40 + wheel()[100:], id="zip with garbage"),
+    pytest.param(tarball({}), id="tar without the file"),
+])
 def test_archives_that_are_damaged_or_lack_the_file(serve, cache, archive):
     serve(asset(archive), archive)
     with pytest.raises(AssetError, match="cannot be obtained"):
