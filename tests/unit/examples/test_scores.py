@@ -1,6 +1,5 @@
 """Texts with numbers: when they are found, how they are read, and how they are parted."""
 
-import json
 
 import numpy as np
 import pytest
@@ -86,14 +85,8 @@ def test_few_whole_numbers_are_scores_if_that_is_asked_for():
     ("n/a", "is 'n/a'; a score is a finite number"), ("nan", "'nan'"), ("1_000", "'1_000'"), ("3,5", "'3,5'"),
     ("inf", "'inf'"), (True, "true or false"), (None, "is missing"), ("", "is missing"), ([1.0], "a list"),
     (1e101, "larger than 1e+100"), (10**400, "a number"), ("1e400", "'1e400'")])
-def test_what_is_no_finite_number_is_an_error_of_its_row(value, said, tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in scored([*SPREAD, value])))
-    with pytest.raises(DataError) as refused:
-        read(path, find_scores=True)
-    assert "rows.jsonl:13" in str(refused.value)
-    assert said in str(refused.value)
-    assert len(read(path, find_scores=True, on_bad_row="skip")) == 12
+def test_what_is_no_finite_number_is_an_error_of_its_row(value, said, assert_last_is_refused):
+    assert_last_is_refused(scored([*SPREAD, value]), said)
 
 
 def test_rows_to_predict_on_need_no_score():

@@ -1,12 +1,11 @@
 """Texts with any number of labels: when they are found, how they are read, and how they are parted."""
 
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from scrimp.core.errors import DataError, OptionError
+from scrimp.core.errors import OptionError
 from scrimp.examples import leakage, splits
 from scrimp.examples.formats import read
 from scrimp.examples.records import Examples, Layout
@@ -67,14 +66,8 @@ def test_labels_by_another_name_are_read_where_that_is_said():
     (7, "'labels' is a number, not a list of labels"), ({"a": 1}, "an object"), (None, "'labels' is missing"),
     (["a", None], "label 2 of 'labels' is missing"), (["a", " "], "label 2 of 'labels' is empty"),
     ([["a"]], "label 1 of 'labels' is a list"), ([0.5], "label 1 of 'labels' is a number")])
-def test_what_is_no_list_of_labels_is_an_error_of_its_row(value, said, tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows_of([*SETS, value])))
-    with pytest.raises(DataError) as refused:
-        read(path, find_scores=True)
-    assert "rows.jsonl:5" in str(refused.value)
-    assert said in str(refused.value)
-    assert len(read(path, find_scores=True, on_bad_row="skip")) == 4
+def test_what_is_no_list_of_labels_is_an_error_of_its_row(value, said, assert_last_is_refused):
+    assert_last_is_refused(rows_of([*SETS, value]), said)
 
 
 def test_a_label_that_is_given_twice_counts_once_and_order_says_nothing():
