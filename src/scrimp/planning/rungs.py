@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scrimp.checkpoints.loading import Checkpoint, Loaded
     from scrimp.examples.templates import Encoded
     from scrimp.serving.heads import Head
+    from scrimp.serving.linear import EmbeddedPredictor
     from scrimp.serving.predictors import Predictor
     from scrimp.tuning.curve import CurvePoint
     from scrimp.tuning.plan import TunePlan
@@ -212,25 +213,27 @@ class FrozenRung(Rung):
     kind = "control"
 
     base: Base
+    features: ClassVar[str] = "features"
 
     def __init__(self, encoder: Base, cache: Path, seed: int) -> None:
         self.base, self._cache, self._seed = encoder, cache, seed
 
     @property
-    def _regression(self) -> str:
-        return _REGRESSIONS[self.base.examples.layout]
-
-    @property
     def title(self) -> str:
-        return f"Frozen {self.base.checkpoint.name} features + {self._regression}"
+        regression = _REGRESSIONS[self.base.examples.layout]
+        return f"Frozen {self.base.checkpoint.name} {self.features} + {regression}"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         return self._headed(*_columns(train), meter)
 
-    def _headed(self, texts: list[str], wanted: list[Any], meter: Meter) -> Predictor:
+    @property
+    def _kind(self) -> type[EmbeddedPredictor]:
         from scrimp.serving.predictors import FrozenHead
 
-        return FrozenHead.fit(self.base.loaded, texts, wanted, head=_head(self.base.examples.layout), meter=meter,
+        return FrozenHead
+
+    def _headed(self, texts: list[str], wanted: list[Any], meter: Meter) -> Predictor:
+        return self._kind.fit(self.base.loaded, texts, wanted, head=_head(self.base.examples.layout), meter=meter,
                               seed=self._seed, cache=self._cache)
 
 
@@ -239,15 +242,13 @@ class JoinedRung(FrozenRung):
 
     name = "features-and-words"
 
-    @property
-    def title(self) -> str:
-        return f"Frozen {self.base.checkpoint.name} features and word counts + {self._regression}"
+    features = "features and word counts"
 
-    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+    @property
+    def _kind(self) -> type[EmbeddedPredictor]:
         from scrimp.serving.predictors import JoinedHead
 
-        return JoinedHead.fit(self.base.loaded, *_columns(train), head=_head(train.layout), meter=meter,
-                              seed=self._seed, cache=self._cache)
+        return JoinedHead
 
 
 class SelfTrainedRung(FrozenRung):

@@ -31,7 +31,7 @@ from scrimp.serving.heads import LINKS, Head, LabelHead, checked
 from scrimp.serving.words import fitted_vectorizer, read_vocabulary, restored_vectorizer, write_vocabulary
 from scrimp.signals.embeddings import MAX_TOKENS, longest_text
 
-__all__ = ["FrozenHead", "JoinedHead", "LinearPredictor", "WordCounts"]
+__all__ = ["EmbeddedPredictor", "FrozenHead", "JoinedHead", "LinearPredictor", "WordCounts"]
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,11 @@ class WordCounts(LinearPredictor):
         return cls(restored_vectorizer(words, found["idf"]), head)
 
 
-class FrozenHead(LinearPredictor):
-    """The standardised, length-normalised features of a model that stays as it is."""
+class EmbeddedPredictor(LinearPredictor):
+    """A linear head on what a model that stays as it is says of texts. A subclass says what becomes of that."""
 
-    kind: ClassVar[str] = "frozen-head"
-
-    def __init__(self, frozen: _Frozen, head: Head, centre: np.ndarray, spread: np.ndarray) -> None:
+    def __init__(self, frozen: _Frozen, head: Head, *made_with: Any) -> None:
         super().__init__(head, frozen)
-        self._centre, self._spread = centre, spread
 
     @classmethod
     def fit(cls, loaded: Loaded, texts: Sequence[str], wanted: Sequence[Any], *, head: type[Head] = LabelHead,
@@ -174,16 +171,38 @@ class FrozenHead(LinearPredictor):
             cache: see `embed_texts`; predictions use it too.
 
         Raises:
-            DataError: with nothing to tell apart.
+            DataError: with nothing to tell apart, or if words are counted and no text has one.
         """
         frozen = _Frozen(loaded, max_tokens, cache)
-        vectors = frozen.vectors(texts, meter)
+        features, made_with = cls._learnt(texts, frozen.vectors(texts, meter))
+        return cls(frozen, head.fit(features, wanted, seed=seed), *made_with)
+
+    @classmethod
+    @abc.abstractmethod
+    def _learnt(cls, texts: Sequence[str], vectors: np.ndarray) -> tuple[Any, tuple[Any, ...]]:
+        """Features [N, D] of texts that have these embeddings, and what others' are to be made with."""
+
+    def _vectors(self, texts: Sequence[str], meter: Meter | None) -> np.ndarray:
+        assert self._frozen is not None
+        return self._frozen.vectors(texts, meter)
+
+
+class FrozenHead(EmbeddedPredictor):
+    """The standardised, length-normalised features of a model that stays as it is."""
+
+    kind: ClassVar[str] = "frozen-head"
+
+    def __init__(self, frozen: _Frozen, head: Head, centre: np.ndarray, spread: np.ndarray) -> None:
+        super().__init__(frozen, head)
+        self._centre, self._spread = centre, spread
+
+    @classmethod
+    def _learnt(cls, texts: Sequence[str], vectors: np.ndarray) -> tuple[Any, tuple[Any, ...]]:
         centre, spread = _standard(vectors)
-        return cls(frozen, head.fit((vectors - centre) / spread, wanted, seed=seed), centre, spread)
+        return (vectors - centre) / spread, (centre, spread)
 
     def _features(self, texts: Sequence[str], meter: Meter | None) -> Any:
-        assert self._frozen is not None
-        return (self._frozen.vectors(texts, meter) - self._centre) / self._spread
+        return (self._vectors(texts, meter) - self._centre) / self._spread
 
     def linear(self) -> tuple[np.ndarray, np.ndarray]:
         """Weight [C, D] and bias [C], float32, over vectors of length one: the standardising is in them."""
@@ -208,7 +227,7 @@ class FrozenHead(LinearPredictor):
         return cls(frozen, head, found["centre"], found["spread"])
 
 
-class JoinedHead(LinearPredictor):
+class JoinedHead(EmbeddedPredictor):
     """A frozen model's features beside TF-IDF word counts, each of length one.
 
     The model knows what words mean that no example holds; the counts know names and turns of phrase that its vector
@@ -217,26 +236,17 @@ class JoinedHead(LinearPredictor):
 
     kind: ClassVar[str] = "joined-head"
 
-    def __init__(self, frozen: _Frozen, vectorizer: Any, head: Head) -> None:
-        super().__init__(head, frozen)
+    def __init__(self, frozen: _Frozen, head: Head, vectorizer: Any) -> None:
+        super().__init__(frozen, head)
         self._vectorizer = vectorizer
 
     @classmethod
-    def fit(cls, loaded: Loaded, texts: Sequence[str], wanted: Sequence[Any], *, head: type[Head] = LabelHead,
-            meter: Meter | None = None, seed: int = 0, max_tokens: int = MAX_TOKENS,
-            cache: Path | None = None) -> Self:
-        """Embed, count and fit; the arguments are those of `FrozenHead.fit`.
-
-        Raises:
-            DataError: with nothing to tell apart, or if no text has a word.
-        """
+    def _learnt(cls, texts: Sequence[str], vectors: np.ndarray) -> tuple[Any, tuple[Any, ...]]:
         vectorizer, counts = fitted_vectorizer(texts)
-        frozen = _Frozen(loaded, max_tokens, cache)
-        return cls(frozen, vectorizer, head.fit(_beside(frozen.vectors(texts, meter), counts), wanted, seed=seed))
+        return _beside(vectors, counts), (vectorizer,)
 
     def _features(self, texts: Sequence[str], meter: Meter | None) -> Any:
-        assert self._frozen is not None
-        return _beside(self._frozen.vectors(texts, meter), self._vectorizer.transform(texts))
+        return _beside(self._vectors(texts, meter), self._vectorizer.transform(texts))
 
     def _tensors(self) -> dict[str, np.ndarray]:
         return {"idf": self._vectorizer.idf_}
@@ -249,7 +259,7 @@ class JoinedHead(LinearPredictor):
     def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> Self:
         frozen, words = _Frozen.restore(manifest, checkpoint), read_vocabulary(folder)
         head, found = cls._restored(folder, manifest, frozen.wide + len(words), idf=(len(words),))
-        return cls(frozen, restored_vectorizer(words, found["idf"]), head)
+        return cls(frozen, head, restored_vectorizer(words, found["idf"]))
 
 
 def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
