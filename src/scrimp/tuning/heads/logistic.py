@@ -13,7 +13,7 @@ from scrimp.core.errors import DataError
 from scrimp.core.registry import preset
 from scrimp.tuning.heads.base import Head, LinearScores
 
-__all__ = ["Logistic", "regress"]
+__all__ = ["Logistic", "compacted", "regress"]
 
 _STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)  # for features whose rows are about one long
 _FOLDS = 5
@@ -65,7 +65,7 @@ def regress(features: Any, labels: np.ndarray, *, seed: int,
 
     with threadpool_limits(1):  # the products are small: several threads only wait for each other
         strength = strength or _chosen_strength(features, labels, seed)
-        compact, back = _compacted(features)
+        compact, back = compacted(features)
         fitted = _regression(strength).fit(compact, labels)
     weight, bias = back(fitted.coef_), fitted.intercept_
     if len(weight) == 1:  # two labels share one row of weights
@@ -73,7 +73,7 @@ def regress(features: Any, labels: np.ndarray, *, seed: int,
     return fitted.classes_, weight, bias, strength
 
 
-def _compacted(features: Any) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
+def compacted(features: Any) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
     """The rows [N, D] turned so that N numbers say them all, and how weights [C, N] are turned back into [C, D].
 
     The fit is the same: its penalty does not mind the turning, and its weights lie in the span of the rows.
@@ -101,7 +101,7 @@ def _regression(strength: float) -> Any:
 
 def _chosen_strength(features: Any, labels: np.ndarray, seed: int) -> float:
     rows = np.random.default_rng(seed).permutation(len(labels))[:_MOST_FOR_CHOICE]
-    (features, _), labels = _compacted(features[rows]), labels[rows]
+    (features, _), labels = compacted(features[rows]), labels[rows]
     folds = _folds(labels, seed)
     if not folds:
         return 1.0

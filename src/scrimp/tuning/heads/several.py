@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scrimp.tuning.heads.logistic import _compacted
+from scrimp.tuning.heads.logistic import compacted
 
 __all__ = ["Fitted", "best_threshold", "fitted"]
 
@@ -74,7 +74,7 @@ def _turned(features: Any) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
 
     There the slope of each weight says how far it is to go. Sparse rows, if they are many, stay as they are.
     """
-    compact, back = _compacted(features)
+    compact, back = compacted(features)
     if compact is not features or not isinstance(features, np.ndarray):
         return compact, back
     axes = np.linalg.eigh(features.T.astype(np.float64) @ features)[1]
