@@ -17,7 +17,7 @@ from scrimp.core.workspace import atomic_write
 __all__ = ["Answers", "HEAD_CONFIG", "HEAD_WEIGHTS", "PooledClassifier", "Pooling", "load_head", "pool", "save_head"]
 
 Pooling = Literal["mean", "cls", "last"]
-Answers = Literal["label", "score"]  #: what a head says
+Answers = Literal["label", "labels", "score"]  #: what a head says
 
 HEAD_CONFIG, HEAD_WEIGHTS = "head.json", "head.safetensors"
 _FORMAT = 1
@@ -80,7 +80,9 @@ class PooledClassifier(nn.Module):
     @property
     def answers(self) -> Answers:
         """What it says."""
-        return "score" if self.scale else "label"
+        if self.scale:
+            return "score"
+        return "label" if self.threshold is None else "labels"
 
     @property
     def config(self) -> Any:

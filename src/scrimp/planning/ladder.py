@@ -176,14 +176,9 @@ class Run:
 
     def spelt_out(self, plan: TunePlan) -> Outcome:
         """The untouched model, or what always says the same, and the one tuning that the person asked for."""
-        from scrimp.tuning.objectives import ClassifyEach
-
         if not _asks(self.train.layout) and self.base.causal:
             raise OptionError(f"an encoder learns {self.train.layout.noun}, and {self.base.checkpoint.name} is a "
                               "language model", where="model", fix="name an encoder: --model minilm")
-        if self.train.layout is Layout.LABELS and not isinstance(plan.objective, ClassifyEach):
-            raise OptionError(f"'{plan.objective.name}' does not learn several labels of a text", where="objective",
-                              fix="objective: classify-each")
         self._inspect()
         tuned = TunedRung(self.base, plan, ledger=self.ledger)
         unjudged = tuned.validates and self.test is None

@@ -129,7 +129,7 @@ def test_classify_each_is_the_summed_binary_cross_entropy_of_each_label(pooled, 
     assert loss.count == len(data) == sum(map(objective.supervised, [*wanted, bare]))
     assert loss.total.item() == pytest.approx(
         -(truth * said.log() + (1 - truth) * (1 - said).log()).sum().item(), rel=1e-4)
-    with pytest.raises(ModelError, match="of several labels, and one is to be learned"):
+    with pytest.raises(ModelError, match="of several labels, not of one label"):
         objective.check(pooled)
     with pytest.raises(ModelError, match="not of a language model"):
         objective.check(torch.nn.Linear(1, 1))
@@ -137,10 +137,10 @@ def test_classify_each_is_the_summed_binary_cross_entropy_of_each_label(pooled, 
 
 def test_a_head_of_scores_learns_no_labels_and_the_other_way_round(pooled, causal):
     scorer = PooledClassifier(pooled.encoder, (), scale=(0.0, 1.0))
-    with pytest.raises(ModelError, match="a score is to be learned") as refused:
+    with pytest.raises(ModelError, match="of one label, not of a score") as refused:
         build("objective", "classify").check(scorer)
     assert refused.value.fix == "objective: regress"
-    with pytest.raises(ModelError, match="a label is to be learned") as refused:
+    with pytest.raises(ModelError, match="of a score, not of one label") as refused:
         build("objective", "regress").check(pooled)
     assert refused.value.fix == "objective: classify"
     with pytest.raises(ModelError, match="not of an encoder with a pooled head") as refused:

@@ -98,7 +98,8 @@ class Losses:
         return Loss(self.sums.sum(), int(self.counts.sum()))
 
 
-_OF_HEADS: dict[Answers, str] = {"label": "classify", "score": "regress"}
+_OF_HEADS: dict[Answers, tuple[str, str]] = {
+    "label": ("classify", "one label"), "labels": ("classify-each", "several labels"), "score": ("regress", "a score")}
 
 
 def pooled_answers(model: nn.Module) -> Answers:
@@ -128,13 +129,14 @@ class Objective(Method):
 
     def check(self, model: nn.Module) -> None:
         """Raises: ModelError: if ``model`` is of the other kind than this is an objective of."""
+        fitting, wanted = _OF_HEADS[pooled_answers(model)]
         if isinstance(model, PooledClassifier) != self.pooled:
             kinds = ("a language model", "an encoder with a pooled head")
             raise ModelError(f"'{self.name}' is an objective of {kinds[self.pooled]}, not of {kinds[not self.pooled]}",
-                             fix=f"objective: {'sft' if self.pooled else _OF_HEADS[pooled_answers(model)]}")
+                             fix=f"objective: {'sft' if self.pooled else fitting}")
         if self.pooled and pooled_answers(model) != self.answers:
-            raise ModelError(f"'{self.name}' is an objective of a {self.answers}, and a {pooled_answers(model)} is to "
-                             "be learned", fix=f"objective: {_OF_HEADS[pooled_answers(model)]}")
+            raise ModelError(f"'{self.name}' is an objective of {_OF_HEADS[self.answers][1]}, not of {wanted}",
+                             fix=f"objective: {fitting}")
 
     def prepare(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, micro_tokens: int,
                 meter: Meter | None = None) -> list[Encoded]:

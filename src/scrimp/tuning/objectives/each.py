@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 from torch.nn import functional as F
 
-from scrimp.checkpoints.heads import PooledClassifier
-from scrimp.core.errors import ModelError
+from scrimp.checkpoints.heads import Answers
 from scrimp.core.registry import preset
 from scrimp.tuning.objectives.base import Losses, Objective, TorchBatch
 
@@ -22,12 +21,7 @@ class ClassifyEach(Objective):
     """Binary cross-entropy of each label that a pooled head gives each example, summed over labels."""
 
     pooled: ClassVar[bool] = True
-
-    def check(self, model: nn.Module) -> None:
-        super().check(model)
-        if not isinstance(model, PooledClassifier) or model.threshold is None:
-            raise ModelError(f"'{self.name}' is an objective of several labels, and one is to be learned",
-                             fix="objective: classify")
+    answers: ClassVar[Answers] = "labels"
 
     def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
         said = model(batch.input_ids, batch.attention_mask).float()
