@@ -168,7 +168,8 @@ class _Sketched:
         self.signatures = np.array(signatures, dtype=np.uint32).reshape(-1, _PERMUTATIONS)
 
     def _telling(self, text: str) -> np.ndarray:
-        return np.setdiff1d(_shingles(text), self._common, assume_unique=True)
+        shingles = _shingles(text)
+        return shingles[~np.isin(shingles, self._common, assume_unique=True, kind="sort")]  # numpy 2.0 tables overflow
 
     def like(self, pool: _Sketched, threshold: float) -> Iterator[tuple[str, list[tuple[str, float]]]]:
         """Each text with those of the pool that are like it but not it, if there are any, the most similar first."""
