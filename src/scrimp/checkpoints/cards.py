@@ -35,18 +35,20 @@ from transformers import AutoModel, AutoTokenizer
 
 base = resolve({base}).path
 encoder = PeftModel.from_pretrained(AutoModel.from_pretrained(base), ".")
-head, {read} = load_file("head.safetensors"), json.load(open("head.json"))["{read}"]
+head, told = load_file("head.safetensors"), json.load(open("head.json"))
 inputs = AutoTokenizer.from_pretrained(base)("A text.", return_tensors="pt")
 mask = inputs["attention_mask"][..., None]
 pooled = (encoder(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
-{answer}
+if told.get("unit"):
+    pooled = pooled / pooled.norm(dim=-1, keepdim=True)
+said = (pooled @ head["weight"].T + head["bias"])[0]
+print({answer})
 ```''',
 }
-_ANSWERS = {  # of pooled heads: what is read of their description, and what is said
-    "label": ("labels", 'print(labels[int((pooled @ head["weight"].T + head["bias"]).argmax())])'),
-    "labels": ("labels", """each = (pooled @ head["weight"].T + head["bias"])[0].sigmoid()
-print([label for label, share in zip(labels, each) if share >= json.load(open("head.json"))["threshold"]])"""),
-    "score": ("scale", 'print(scale[0] + scale[1] * float(pooled @ head["weight"][0] + head["bias"]))'),
+_ANSWERS = {  # of pooled heads
+    "label": 'told["labels"][int(said.argmax())]',
+    "labels": '[label for label, share in zip(told["labels"], said.sigmoid()) if share >= told["threshold"]]',
+    "score": 'told["scale"][0] + told["scale"][1] * float(said)',
 }
 
 _HEADING = "## Loading it with plain libraries"
@@ -108,8 +110,7 @@ def card(facts: Mapping[str, Any]) -> str:
     parts = [_front_matter(facts), f"# {_inline(facts['name'])}", "Made with scrimp. Load it with `scrimp predict`, "
              "`scrimp evaluate` or `scrimp.predict(run=..., data=...)`."]
     if loads := _USE.get(facts.get("loads") or ""):
-        read, answer = _ANSWERS[facts.get("answers", "label")]
-        code = loads.format(base=json.dumps(facts["base"]), find=_BASE, read=read, answer=answer)
+        code = loads.format(base=json.dumps(facts["base"]), find=_BASE, answer=_ANSWERS[facts.get("answers", "label")])
         parts += [_HEADING, "In this folder:", code]
     parts += ["## Scores", _scores(facts["scores"]), "## What was forgotten", _retention(facts.get("retention")),
               "## How it was made", _made(facts)]

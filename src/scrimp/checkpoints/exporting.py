@@ -432,11 +432,7 @@ def _body(model: nn.Module | Any) -> Any:
 
 
 def _with_body(model: nn.Module | Any, body: nn.Module) -> nn.Module:
-    if not isinstance(model, PooledClassifier):
-        return body
-    pooled = PooledClassifier(body, model.labels, pooling=model.pooling, scale=model.scale, threshold=model.threshold)
-    pooled.head.load_state_dict(model.head.state_dict())
-    return pooled.eval()
+    return model.over(body) if isinstance(model, PooledClassifier) else body
 
 
 def _save_head_of(model: nn.Module | Any, folder: Path) -> None:

@@ -56,15 +56,18 @@ class PooledClassifier(nn.Module):
         seed: of the head's first weights, which depend on nothing else.
         scale: centre and spread of scores; None for labels.
         threshold: the probability from which on one of several labels is said; None where one is chosen.
+        unit: whether the head is given states of length one.
 
     Raises:
         ModelError: fewer than two labels, of which one is chosen, or one twice; labels beside a scale.
     """
 
     def __init__(self, encoder: Any, labels: Sequence[str], *, pooling: Pooling = "mean",
-                 seed: int = 0, scale: tuple[float, float] | None = None, threshold: float | None = None) -> None:
+                 seed: int = 0, scale: tuple[float, float] | None = None, threshold: float | None = None,
+                 unit: bool = False) -> None:
         super().__init__()
         self.labels, self.pooling, self.scale, self.threshold = tuple(labels), pooling, scale, threshold
+        self.unit = unit
         if scale is not None:
             if self.labels:
                 raise ModelError("a head that says scores has no labels")
@@ -84,6 +87,13 @@ class PooledClassifier(nn.Module):
             return "score"
         return "label" if self.threshold is None else "labels"
 
+    def over(self, encoder: Any) -> PooledClassifier:
+        """A copy of the head over another encoder, in evaluation mode."""
+        other = PooledClassifier(encoder, self.labels, pooling=self.pooling, scale=self.scale, threshold=self.threshold,
+                                 unit=self.unit)
+        other.head.load_state_dict(self.head.state_dict())
+        return other.eval()
+
     @property
     def config(self) -> Any:
         """The encoder's."""
@@ -97,21 +107,22 @@ class PooledClassifier(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits, float32 [B, classes], under autocast too."""
-        pooled = self.embed(input_ids, attention_mask)
+        pooled = self.embed(input_ids, attention_mask, normalise=self.unit)
         with torch.autocast(pooled.device.type, enabled=False):
             return self.head(pooled.float())
 
 
 def save_head(model: PooledClassifier, folder: Path) -> None:
-    """Write ``head.safetensors`` (weight [C, D], bias [C]) and ``head.json`` (labels, pooling, scale, threshold)."""
+    """Write ``head.safetensors`` (weight [C, D], bias [C]) and ``head.json``, with all else that a head is."""
     from safetensors.torch import save
 
     weights = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
     atomic_write(folder / HEAD_WEIGHTS, save(weights))
     scale = {"scale": list(model.scale)} if model.scale else {}
     several = {"threshold": model.threshold} if model.threshold is not None else {}
+    unit = {"unit": True} if model.unit else {}
     atomic_write(folder / HEAD_CONFIG, json.dumps({"format": _FORMAT, "pooling": model.pooling,
-                                                   "labels": list(model.labels), **scale, **several}, indent=1))
+                                                   "labels": list(model.labels), **scale, **several, **unit}, indent=1))
 
 
 def load_head(folder: Path, encoder: nn.Module) -> PooledClassifier:
@@ -134,7 +145,11 @@ def load_head(folder: Path, encoder: nn.Module) -> PooledClassifier:
     threshold = _threshold(told["threshold"], where) if "threshold" in told else None
     if len(set(labels)) < max(_least(threshold), len(labels)) and not (scale and not labels):
         raise ModelError(f"'labels' are not {_least(threshold)} or more distinct texts", where=where)
-    model = PooledClassifier(encoder, labels, pooling=cast(Pooling, pooling), scale=scale, threshold=threshold)
+    unit = told.get("unit", False)
+    if not isinstance(unit, bool):
+        raise ModelError(f"'unit' is neither true nor false but {unit!r:.40}", where=where)
+    model = PooledClassifier(encoder, labels, pooling=cast(Pooling, pooling), scale=scale, threshold=threshold,
+                             unit=unit)
     with refusing("the head does not fit", folder / HEAD_WEIGHTS):
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     if not all(bool(value.isfinite().all()) for value in model.head.parameters()):

@@ -103,7 +103,7 @@ def graph_of(predictor: Predictor) -> tuple[Graph, int]:
     model: Any = merge(loaded, dtype=torch.float32).model
     weight, bias = (value.detach().cpu().numpy() for value in (model.head.weight, model.head.bias))
     assert isinstance(predictor, PooledHead)
-    return (Graph(model.encoder, weight, bias, pooling=model.pooling, unit=False),
+    return (Graph(model.encoder, weight, bias, pooling=model.pooling, unit=model.unit),
             min(predictor.template.max_tokens, model.config.max_position_embeddings))
 
 

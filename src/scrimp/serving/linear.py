@@ -15,7 +15,7 @@ import numpy as np
 
 from scrimp.checkpoints.loading import Checkpoint, Loaded, load
 from scrimp.core.budget import Meter
-from scrimp.core.errors import DataError, ModelError
+from scrimp.core.errors import ModelError
 from scrimp.serving.base import (
     MANIFEST,
     Manifest,
@@ -30,6 +30,7 @@ from scrimp.serving.features import unit_embeddings
 from scrimp.serving.heads import LINKS, Head, LabelHead, checked
 from scrimp.serving.words import fitted_vectorizer, read_vocabulary, restored_vectorizer, write_vocabulary
 from scrimp.signals.embeddings import MAX_TOKENS, longest_text
+from scrimp.tuning.heads.logistic import standard
 
 __all__ = ["EmbeddedPredictor", "FrozenHead", "JoinedHead", "LinearPredictor", "WordCounts"]
 
@@ -198,7 +199,7 @@ class FrozenHead(EmbeddedPredictor):
 
     @classmethod
     def _learnt(cls, texts: Sequence[str], vectors: np.ndarray) -> tuple[Any, tuple[Any, ...]]:
-        centre, spread = _standard(vectors)
+        centre, spread = standard(vectors)
         return (vectors - centre) / spread, (centre, spread)
 
     def _features(self, texts: Sequence[str], meter: Meter | None) -> Any:
@@ -260,18 +261,6 @@ class JoinedHead(EmbeddedPredictor):
         frozen, words = _Frozen.restore(manifest, checkpoint), read_vocabulary(folder)
         head, found = cls._restored(folder, manifest, frozen.wide + len(words), idf=(len(words),))
         return cls(frozen, head, restored_vectorizer(words, found["idf"]))
-
-
-def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is subtracted and divided by, both [D], so that dimensions count alike and rows are about one long.
-
-    A dimension that does not vary is divided by the mean spread: in a few rows that may be chance.
-    """
-    if not len(features):
-        raise DataError("there are no texts to learn from")
-    spread = features.std(axis=0)
-    typical = float(spread.mean()) or 1.0
-    return features.mean(axis=0), np.where(spread > typical / 1000, spread, typical) * np.sqrt(features.shape[1])
 
 
 def _beside(vectors: np.ndarray, counts: Any) -> Any:

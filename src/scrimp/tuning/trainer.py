@@ -602,6 +602,8 @@ class _Run:
             check_put_back(self.moving, self.best_state)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.eval()
+        self.objective.conclude(self.model, self.data, pad_id=self.pad_id, meter=self.meter,
+                                micro_tokens=self.options.micro_tokens)
         result = TrainResult(
             curve=tuple(self.at.curve), steps=self.at.step, planned=self.at.first_plan, stopped_by=self.at.stopped_by,
             best_step=self.at.best_step if self.validate else self.at.step, validation=self.at.best,

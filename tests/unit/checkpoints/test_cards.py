@@ -54,4 +54,4 @@ def test_the_card_of_a_run_loads_it_as_it_says(kind, tmp_path, causal_folder, en
     finally:
         os.chdir(before)
     assert json.loads((tmp_path / "run/model/adapter_config.json").read_text())["r"] == 2
-    assert ("model" in scope) if kind == "causal" else set(scope["labels"]) == {"a", "b"}
+    assert ("model" in scope) if kind == "causal" else set(scope["told"]["labels"]) == {"a", "b"}

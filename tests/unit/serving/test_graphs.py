@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def frozen(encoder: Loaded) -> Predictor:
     return FrozenHead.fit(encoder, GIVEN, NAMES, max_tokens=40)
 
 
-def pooled(encoder: Loaded) -> Predictor:
+def pooled(encoder: Loaded, *, unit: bool = False) -> Predictor:
     """An encoder with LoRA that has learned something, under a head that has."""
     from peft import LoraConfig, get_peft_model
 
@@ -47,13 +48,13 @@ def pooled(encoder: Loaded) -> Predictor:
     for name, value in body.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.1)
-    model = PooledClassifier(body, rows.labels)
+    model = PooledClassifier(body, rows.labels, unit=unit)
     torch.nn.init.normal_(model.head.weight, std=1.0)
     loaded = encoder.with_model(model.eval())
     return PooledHead(loaded, Template.for_(encoder.tokenizer, rows, max_tokens=40))
 
 
-@pytest.fixture(scope="module", params=[frozen, pooled])
+@pytest.fixture(scope="module", params=[frozen, pooled, partial(pooled, unit=True)])
 def shipped(request: Any, encoder: Loaded, tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Path]:
     predictor, folder = request.param(encoder), tmp_path_factory.mktemp("graph")
     save_onnx(predictor, folder)

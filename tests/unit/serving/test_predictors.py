@@ -69,8 +69,8 @@ def make(kind, causal_folder, encoder_folder):
     labelled, prompted = (Template.for_(causal.tokenizer, some) for some in (LABELLED, PROMPTED))
     pooled = Template.for_(encoder.tokenizer, LABELLED)
 
-    def headed():
-        return PooledClassifier(encoder.model, LABELLED.labels)
+    def headed(**kind):
+        return PooledClassifier(encoder.model, LABELLED.labels, **kind)
 
     def scoring():
         return encoder.with_model(stirred(LoRA().attach(PooledClassifier(encoder.model, (), scale=(-4e5, 5e5)))))
@@ -87,6 +87,7 @@ def make(kind, causal_folder, encoder_folder):
         "generator, tuned": lambda: Generator(causal.with_model(stirred(LoRA().attach(causal.model))), prompted),
         "pooled-head": lambda: PooledHead(encoder.with_model(stirred(LoRA().attach(headed()))), pooled),
         "pooled-head, full": lambda: PooledHead(encoder.with_model(stirred(Full().attach(headed()))), pooled),
+        "pooled-head, unit": lambda: PooledHead(encoder.with_model(stirred(LoRA().attach(headed(unit=True)))), pooled),
         "frozen-head": lambda: FrozenHead.fit(encoder, TEXTS, LABELS),
         "frozen-head, causal": lambda: FrozenHead.fit(causal, TEXTS, LABELS, max_tokens=8),
         "joined-head": lambda: JoinedHead.fit(encoder, TEXTS, LABELS),
@@ -112,10 +113,11 @@ def make(kind, causal_folder, encoder_folder):
 
 
 EVERY = ["label-scorer", "label-scorer, tuned", "label-scorer, full", "generator", "generator, tuned", "pooled-head",
-         "pooled-head, full", "frozen-head", "frozen-head, causal", "joined-head", "joined-head, causal",
-         "label-names", "word-counts", "nearest-answer", "blend", "pooled-head, score", "frozen-head, score",
-         "joined-head, score", "word-counts, score", "constant", "blend, score", "pooled-head, labels",
-         "frozen-head, labels", "joined-head, labels", "word-counts, labels", "constant, labels", "blend, labels"]
+         "pooled-head, full", "pooled-head, unit", "frozen-head", "frozen-head, causal", "joined-head",
+         "joined-head, causal", "label-names", "word-counts", "nearest-answer", "blend", "pooled-head, score",
+         "frozen-head, score", "joined-head, score", "word-counts, score", "constant", "blend, score",
+         "pooled-head, labels", "frozen-head, labels", "joined-head, labels", "word-counts, labels",
+         "constant, labels", "blend, labels"]
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -347,6 +349,15 @@ def test_a_threshold_that_was_changed_is_refused(saved, threshold):
     assert told["threshold"] == 0.5
     (folder / "head.json").write_text(json.dumps({**told, "threshold": threshold}))
     with pytest.raises(ModelError, match="'threshold' cannot be"):
+        load_predictor(folder)
+
+
+def test_whether_states_have_length_one_is_kept_and_distrusted(saved):
+    folder = saved("pooled-head, unit")
+    assert load_predictor(folder).loaded.model.unit
+    told = json.loads((folder / "head.json").read_text())
+    (folder / "head.json").write_text(json.dumps({**told, "unit": "yes"}))
+    with pytest.raises(ModelError, match="'unit' is neither true nor false"):
         load_predictor(folder)
 
 

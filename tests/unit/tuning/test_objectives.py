@@ -135,6 +135,35 @@ def test_classify_each_is_the_summed_binary_cross_entropy_of_each_label(pooled, 
         objective.check(torch.nn.Linear(1, 1))
 
 
+def test_contrast_ends_with_a_head_fitted_to_the_states_of_the_examples(pooled, data):
+    states = pooled.embed(*(getattr(batch_of(data), name) for name in ("input_ids", "attention_mask"))).detach()
+    targets = torch.tensor([example.target for example in data])
+    with torch.no_grad():
+        pooled.head.weight.normal_()
+    bare = Encoded(ids=[5, 6], trained=[False, False], row=99)
+    before = [p.clone() for p in pooled.encoder.parameters()]
+    build("objective", "classify").conclude(pooled, data, pad_id=0, micro_tokens=16)
+    untold = pooled.head(states)
+    build("objective", "contrastive").conclude(pooled, [*data, bare], pad_id=0, micro_tokens=16)
+    told = pooled.head(F.normalize(states, dim=-1))
+    assert pooled.unit
+    assert F.cross_entropy(told, targets) < F.cross_entropy(untold, targets)
+    assert torch.isfinite(told).all()
+    assert all(torch.equal(a, b) for a, b in zip(before, pooled.encoder.parameters(), strict=True))
+
+
+def test_a_label_that_no_example_has_is_never_said_and_one_alone_changes_nothing(pooled, data):
+    before = pooled.head.weight.detach().clone()
+    build("objective", "contrastive").conclude(pooled, [one for one in data if one.target == 1], pad_id=0,
+                                               micro_tokens=64)
+    assert torch.equal(pooled.head.weight, before)
+    three = PooledClassifier(pooled.encoder, ("no", "perhaps", "yes"))
+    build("objective", "contrastive").conclude(three, [replace(one, target=2 * one.target) for one in data],
+                                               pad_id=0, micro_tokens=64)
+    said = three(*(getattr(batch_of(data), name) for name in ("input_ids", "attention_mask"))).softmax(dim=1)
+    assert said[:, 1].max() < 1e-6
+
+
 def test_a_head_of_scores_learns_no_labels_and_the_other_way_round(pooled, causal):
     scorer = PooledClassifier(pooled.encoder, (), scale=(0.0, 1.0))
     with pytest.raises(ModelError, match="of one label, not of a score") as refused:

@@ -13,7 +13,7 @@ from scrimp.core.errors import DataError
 from scrimp.core.registry import preset
 from scrimp.tuning.heads.base import Head, LinearScores
 
-__all__ = ["Logistic", "compacted", "regress"]
+__all__ = ["Logistic", "compacted", "regress", "standard"]
 
 _STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)  # for features whose rows are about one long
 _FOLDS = 5
@@ -71,6 +71,18 @@ def regress(features: Any, labels: np.ndarray, *, seed: int,
     if len(weight) == 1:  # two labels share one row of weights
         weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
     return fitted.classes_, weight, bias, strength
+
+
+def standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is subtracted and divided by, both [D], so that dimensions count alike and rows are about one long.
+
+    A dimension that does not vary is divided by the mean spread: in a few rows that may be chance.
+    """
+    if not len(features):
+        raise DataError("there are no texts to learn from")
+    spread = features.std(axis=0)
+    typical = float(spread.mean()) or 1.0
+    return features.mean(axis=0), np.where(spread > typical / 1000, spread, typical) * np.sqrt(features.shape[1])
 
 
 def compacted(features: Any) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:

@@ -180,6 +180,13 @@ class Objective(Method):
         """How many tokens or rows of this example the loss counts."""
         raise NotImplementedError
 
+    def conclude(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, micro_tokens: int,
+                 meter: Meter | None = None) -> None:
+        """What is done once when training is over, in the best weights that it found: nothing, as a rule.
+
+        The arguments are those of `prepare`, whose examples these are.
+        """
+
     def cost(self) -> Cost:
         """Passes over an example's tokens in a first epoch; those that `prepare` makes are made once a run."""
         return Cost(forward=1, backward=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -11,9 +12,11 @@ from torch.nn import functional as F
 
 from scrimp.checkpoints.heads import PooledClassifier
 from scrimp.core.registry import preset
+from scrimp.tuning.heads.pooled import refit
 from scrimp.tuning.objectives.base import Loss, Losses, Objective, TorchBatch
 
 if TYPE_CHECKING:
+    from scrimp.core.budget import Meter
     from scrimp.examples.templates import Encoded
 
 __all__ = ["Classify", "Contrastive", "supervised_contrast"]
@@ -52,7 +55,9 @@ class Contrastive(Classify):
     ``(1 - contrast) CE_i - contrast / |P_i| sum over p in P_i of log(exp(z_i . z_p / t) / sum over a != i of
     exp(z_i . z_a / t))``, with pooled states z of length one and the other rows P_i of the step that have i's class; a
     row without any has no second term. Gunel et al. 2021, "Supervised Contrastive Learning for Pre-trained Language
-    Model Fine-tuning"; the second term is that of Khosla et al. 2020, "Supervised Contrastive Learning".
+    Model Fine-tuning"; the second term is that of Khosla et al. 2020, "Supervised Contrastive Learning". When training
+    is over, the head is fitted anew to the states that it led to, by logistic regression, as Tunstall et al. 2022,
+    "Efficient Few-Shot Learning Without Prompts".
 
     Attributes:
         contrast: weight of the second term; the first has the rest.
@@ -74,6 +79,11 @@ class Contrastive(Classify):
 
     def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
         return Objective.losses(self, model, batch)  # a row's loss is that of its step
+
+    def conclude(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, micro_tokens: int,
+                 meter: Meter | None = None) -> None:
+        assert isinstance(model, PooledClassifier)
+        refit(model, data, pad_id=pad_id, micro_tokens=micro_tokens, meter=meter)
 
 
 def supervised_contrast(states: torch.Tensor, classes: torch.Tensor, temperature: float) -> torch.Tensor:
