@@ -25,6 +25,7 @@ __all__ = ["Probe", "fits_memory", "largest_batch", "leaner", "probe_training"]
 
 _STEPS, _STEP_TOKENS = 3, 1000
 _LEAN_CHUNK = 64  # tokens whose logits are held at once where memory is short: the output layer is read more often
+_LEAST_COMPARED = 4  # rows of a step that are compared with each other
 _LEAST_MICRO, _MARGIN = 64, 0.9  # tokens computed at once at least; share of the declared memory that may be foreseen
 
 
@@ -132,7 +133,9 @@ def fits_memory(probe: Probe, plan: TunePlan, budget: Budget, *, longest: int) -
     if budget.memory is None:
         return plan
     micro = plan.options.micro_tokens
-    least = micro if plan.options.step_in_backward else max(_LEAST_MICRO, longest)  # such a step is one part
+    whole = plan.options.step_in_backward or plan.objective.joint  # such a step is one part
+    micro = min(micro, plan.options.batch_size * longest) if whole else micro
+    least = micro if whole else max(_LEAST_MICRO, longest)
     while micro > least and probe.peak_at(micro) > _MARGIN * budget.memory:
         micro = max(micro // 2, least)
     if (needed := probe.peak_at(max(micro, longest))) > budget.memory:
@@ -143,11 +146,19 @@ def fits_memory(probe: Probe, plan: TunePlan, budget: Budget, *, longest: int) -
     return _with(plan, micro_tokens=micro)
 
 
+def check_resting(budget: Budget) -> None:
+    """Raises: BudgetError: what is loaded already holds more memory than was declared."""
+    if budget.memory is not None and (held := resident_bytes()) > budget.memory:
+        raise BudgetError(f"the loaded model and libraries alone hold {held >> 20} MiB of memory, declared are "
+                          f"{budget.memory >> 20} MiB", fix="declare more memory, or choose a smaller model")
+
+
 def leaner(plan: TunePlan) -> Iterator[TunePlan]:
     """``plan``, and what needs ever less memory and more time for the same training, to rounding or nearly so.
 
     Micro-batches are first made smaller, which `fits_memory` does; then layers are computed twice, with the logits of
     fewer tokens at once; and then the optimizer's state is held in eight bits, where the library for it is installed.
+    Rows that are compared with each other are at last compared with fewer, which does change the training.
     """
     yield plan
     if not plan.options.recompute:
@@ -156,7 +167,11 @@ def leaner(plan: TunePlan) -> Iterator[TunePlan]:
             plan = replace(plan, objective=plan.objective.model_copy(update={"chunk": _LEAN_CHUNK}))
         yield plan
     if getattr(plan.optimizer, "state_bits", 8) == 32 and find_spec("bitsandbytes"):
-        yield replace(plan, optimizer=plan.optimizer.model_copy(update={"state_bits": 8}))
+        plan = replace(plan, optimizer=plan.optimizer.model_copy(update={"state_bits": 8}))
+        yield plan
+    while plan.objective.joint and plan.options.batch_size > _LEAST_COMPARED:
+        plan = _with(plan, batch_size=max(plan.options.batch_size // 2, _LEAST_COMPARED))
+        yield plan
 
 
 def _with(plan: TunePlan, **options: object) -> TunePlan:

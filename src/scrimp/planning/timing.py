@@ -23,7 +23,7 @@ from scrimp.core.workspace import atomic_write
 from scrimp.evaluation.outcome import WHOLE, Forecast
 from scrimp.evaluation.retention import questions
 from scrimp.examples.records import Examples, input_text
-from scrimp.planning.costs import Probe, leaner
+from scrimp.planning.costs import Probe, check_resting, leaner
 from scrimp.planning.protocol import FOLDS, Protocol, choose, folded
 from scrimp.planning.rungs import Base, Rung, TunedRung, asked
 
@@ -243,14 +243,15 @@ class Timing:
         run, refused = self._run, None
         if tuned.name in self._paces:
             return
+        check_resting(run.request.budget)
         for number, plan in enumerate(leaner(tuned.plan)):
             kept_in = run.folder / f"probe-{tuned.name}-{number}.json"
             needed_s = self.after_s(tuned) + self.closing_s + _LEAST_TRAINING_S
             if run.meter.remaining_s() < needed_s and not kept_in.exists():
                 break
             tuned.plan = plan
-            probe = Probe.parse(kept(kept_in, lambda: self._probed(tuned)), where=str(kept_in))
             try:
+                probe = Probe.parse(kept(kept_in, lambda: self._probed(tuned)), where=str(kept_in))
                 tuned.fit_memory(probe, run.train, run.request.budget)
             except BudgetError as error:
                 refused = error

@@ -53,6 +53,13 @@ def test_a_step_within_the_backward_pass_is_not_cut() -> None:
         fits_memory(PROBE, plan, Budget(memory=300 << 20), longest=50)
 
 
+def test_a_step_whose_rows_are_compared_is_not_cut_and_no_larger_than_it_is() -> None:
+    plan = TunePlan.parse({"objective": "contrastive", "batch_size": 4, "micro_tokens": 8192})
+    assert fits_memory(PROBE, plan, Budget(memory=400 << 20), longest=50).options.micro_tokens == 200
+    with pytest.raises(BudgetError, match="needs about"):
+        fits_memory(PROBE, plan, Budget(memory=400 << 20), longest=500)
+
+
 def test_leaner_plans_come_in_the_order_of_what_they_cost() -> None:
     plans = list(leaner(TunePlan.parse({"adapter": "full"})))
     assert [(plan.options.recompute, plan.flat().get("chunk", 256), plan.flat().get("state_bits", 32))

@@ -18,7 +18,7 @@ from scrimp.examples.formats import read
 from scrimp.planning import timing
 from scrimp.planning.costs import Probe
 from scrimp.planning.protocol import held_out
-from scrimp.planning.rungs import Base, TunedRung, UntouchedRung
+from scrimp.planning.rungs import Base, TunedRung, UntouchedRung, encoder_plan
 from scrimp.reports import terminal
 from scrimp.serving import predictors, scoring
 from scrimp.tuning import trainer
@@ -227,6 +227,21 @@ def test_a_training_that_memory_does_not_hold_is_made_leaner(fit, monkeypatch):
     assert looks == [False, True] and lora.chosen["recompute"] is True and lora.skipped is None
 
 
+def test_rows_are_compared_with_fewer_where_memory_does_not_hold_the_step(fit, monkeypatch):
+    looks = []
+
+    def probed(rung, train, folder, meter, *, rows):
+        looks.append((rung.plan.options.batch_size, rung.plan.options.recompute))
+        if rung.plan.options.batch_size > 4:
+            raise BudgetError("not one step fits in the memory budget")
+        return Probe(tokens_per_s=1e4, resting_memory=1 << 28, fixed_memory=0, memory_per_token=1.0)
+
+    monkeypatch.setattr(TunedRung, "probe", probed)
+    outcome = fit(labelled(40), rungs="tuned-encoder", budget={"time": "10m", "memory": "6GiB"})
+    assert list(dict.fromkeys(looks)) == [(32, False), (32, True), (16, True), (8, True), (4, True)]
+    assert outcome.rungs[0].chosen["batch_size"] == 4
+
+
 def test_what_memory_does_not_hold_is_not_begun_where_there_is_no_time_to_make_it_leaner(fit, monkeypatch):
     def probed(rung, train, folder, meter, *, rows):
         monkeypatch.setattr(timing, "_LEAST_TRAINING_S", 1e9)
@@ -424,3 +439,9 @@ def test_a_kill_after_a_training_of_rows_held_out_trains_nothing_again(fit, tmp_
     assert not stepped
     assert [len(rows) for _, rows, *_ in asked] == [4, 12, 8, 8][0 if call == 6 else 1:]  # what was judged is kept
     assert outcome.best.validation.n == 4
+
+
+@pytest.mark.parametrize(("labels", "objective"), [(2, "contrastive"), (32, "contrastive"), (33, "classify")])
+def test_rows_of_a_label_are_brought_together_where_a_step_holds_several(labels, objective):
+    rows = read([{"text": f"text {n}", "label": f"label {n % labels}"} for n in range(3 * labels)])
+    assert encoder_plan(rows, seed=0).objective.name == objective

@@ -13,7 +13,7 @@ from scrimp.core.registry import build
 from scrimp.examples import batching
 from scrimp.examples.templates import Encoded
 from scrimp.tuning.adapters import trainable
-from scrimp.tuning.objectives import TorchBatch
+from scrimp.tuning.objectives import TorchBatch, classify
 from scrimp.tuning.objectives.classify import supervised_contrast
 from scrimp.tuning.trainer import TrainOptions, train
 
@@ -209,8 +209,10 @@ def test_what_brings_rows_together_is_the_written_formula(classes):
     assert bool(slope.isfinite().all())
 
 
-def test_contrastive_lies_between_cross_entropy_and_contrast(pooled, data):
-    batch = batch_of(data)
+@pytest.mark.parametrize("together", [1, 64, 1024])
+def test_contrastive_lies_between_cross_entropy_and_contrast(pooled, data, monkeypatch, together):
+    monkeypatch.setattr(classify, "_TOGETHER", together)
+    batch = batch_of([replace(one, ids=one.ids[n % 3:], trained=one.trained[n % 3:]) for n, one in enumerate(data)])
     plain = build("objective", "classify").loss(pooled, batch)
     apart = supervised_contrast(pooled.embed(batch.input_ids, batch.attention_mask), batch.targets, 0.2).sum()
     options = ({"contrast": share, "contrast_temperature": 0.2} for share in (0.0, 0.75))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from scrimp.checkpoints.heads import PooledClassifier
 from scrimp.core.registry import preset
+from scrimp.examples.batching import micro_batches
 from scrimp.tuning.heads.pooled import refit
 from scrimp.tuning.objectives.base import Loss, Losses, Objective, TorchBatch
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Classify", "Contrastive", "supervised_contrast"]
 
 
+_TOGETHER = 1024  # padded tokens that pass an encoder at once
 _NOTHING = -1e30  # as a logarithm; infinity would make gradients that are no numbers where a row has no other
 
 
@@ -71,7 +73,7 @@ class Contrastive(Classify):
 
     def loss(self, model: nn.Module, batch: TorchBatch) -> Loss:
         assert isinstance(model, PooledClassifier)  # `check` has seen to it
-        pooled = model.embed(batch.input_ids, batch.attention_mask)
+        pooled = _embedded(model, batch)
         with torch.autocast(pooled.device.type, enabled=False):
             crossed = self._crossed(model.head(pooled.float()), batch)
             apart = supervised_contrast(pooled.float(), batch.targets, self.contrast_temperature)
@@ -84,6 +86,16 @@ class Contrastive(Classify):
                  meter: Meter | None = None) -> None:
         assert isinstance(model, PooledClassifier)
         refit(model, data, pad_id=pad_id, micro_tokens=micro_tokens, meter=meter)
+
+
+def _embedded(model: PooledClassifier, batch: TorchBatch) -> torch.Tensor:
+    """Pooled states, float32 [B, D]; rows of like length pass the encoder together, so that few pad tokens do."""
+    lengths = batch.attention_mask.sum(dim=1).tolist()
+    parts = micro_batches(range(len(lengths)), lengths, tokens=_TOGETHER)
+    states = [model.embed(batch.input_ids[part, :lengths[part[0]]], batch.attention_mask[part, :lengths[part[0]]])
+              for part in parts]
+    order = torch.tensor([row for part in parts for row in part], device=states[0].device)
+    return torch.cat(states)[order.argsort()]
 
 
 def supervised_contrast(states: torch.Tensor, classes: torch.Tensor, temperature: float) -> torch.Tensor:
