@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainOptions", "TrainResult", "train"]
 
+_FORWARD_SHARE = 0.4  # of the time of a step, that its forward pass takes at most
 _KEPT_TOKENS = 1024  # of a portion of rows whose lower states are computed together and kept
 _MORE = "declare more, or use a smaller batch_size"
 
@@ -472,11 +473,18 @@ class _Run:
 
     def spent(self) -> StoppedBy | None:
         """The budget that one more step and the closing would break; memory is first met with smaller parts."""
-        ended = self.meter.out_of(self.at.pace.next_s() + self.options.reserve_s)
+        ended = self.meter.out_of(self.at.pace.next_s() + self.after_s())
         if ended == "memory" or self.over_memory:
             self.over_memory = False
             return None if self.shrink("memory budget") else "memory"
         return ended  # type: ignore[return-value]
+
+    def after_s(self) -> float:
+        """Seconds to keep for what follows the last step, and what the objective then does with all examples."""
+        if type(self.objective).conclude is Objective.conclude:
+            return self.options.reserve_s
+        passes = len(self.data) / self.options.batch_size
+        return self.options.reserve_s + _FORWARD_SHARE * passes * max(self.at.pace.steps, default=0.0)
 
     def cut_to_tokens(self) -> None:
         """Plan no more steps than the token budget pays for."""
@@ -487,7 +495,7 @@ class _Run:
 
     def cut_to_time(self) -> None:
         """Plan no more steps than there is time for: once the pace is known, and again at each tenth of the plan."""
-        left = self.meter.remaining_s() - self.options.reserve_s
+        left = self.meter.remaining_s() - self.after_s()
         due = self.at.pace.count == 4 or self.at.step % max(self.at.planned // 10, 1) == 0
         if self.at.pace.known and due and math.isfinite(left):
             fitting = self.at.pace.fitting(left, validate_every=self.validate_every,

@@ -12,6 +12,7 @@ from scrimp.core.errors import ModelError, OptionError
 from scrimp.core.registry import build
 from scrimp.examples import batching
 from scrimp.examples.templates import Encoded
+from scrimp.tuning import trainer
 from scrimp.tuning.adapters import trainable
 from scrimp.tuning.objectives import TorchBatch, classify
 from scrimp.tuning.objectives.classify import supervised_contrast
@@ -220,6 +221,20 @@ def test_contrastive_lies_between_cross_entropy_and_contrast(pooled, data, monke
     assert none.total.item() == pytest.approx(plain.total.item(), rel=1e-5)
     assert much.total.item() == pytest.approx(0.25 * plain.total.item() + 0.75 * apart.item(), rel=1e-5)
     assert much.count == plain.count
+
+
+@pytest.mark.parametrize(("objective", "passes"), [("contrastive", 3), ("classify", 0)])
+def test_time_is_kept_for_what_an_objective_does_with_all_examples_in_the_end(pooled, data, tmp_path, monkeypatch,
+                                                                              objective, passes):
+    kept = []
+    monkeypatch.setattr(trainer._Run, "cut_to_time", lambda run: kept.append((run.after_s(), max(run.at.pace.steps))))
+    methods = {family: build(family, name) for family, name in (("objective", objective), ("optimizer", "adamw"),
+                                                                ("schedule", "cosine"))}
+    train(build("adapter", "full").attach(pooled), data, pad_id=0, **methods, folder=tmp_path, meter=Meter(),
+          options=TrainOptions(steps=4, batch_size=len(data) // 3, reserve_s=7.0))
+    assert kept
+    for after_s, slowest_s in kept:
+        assert after_s == pytest.approx(7.0 + passes * trainer._FORWARD_SHARE * slowest_s)
 
 
 def test_a_step_whose_rows_are_compared_is_not_parted(pooled, data, tmp_path):
