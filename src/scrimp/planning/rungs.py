@@ -478,7 +478,7 @@ def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
 _OBJECTIVES = {Layout.LABEL: "classify", Layout.LABELS: "classify-each", Layout.SCORE: "regress"}
 _ROW_VISITS = 384  # rows seen in training, in all: tens of rows are seen often, thousands twice
 _ENCODER_ROW_VISITS = 3000
-_CONTRASTED = 32  # rows of a step that are compared with each other
+_CONTRASTED, _CONTRASTED_EPOCHS = 32, 8  # rows of a step that are compared with each other; seen that often at most
 
 
 def default_plan(examples: Examples, *, causal: bool, seed: int) -> TunePlan:
@@ -502,9 +502,10 @@ def encoder_plan(examples: Examples, *, seed: int) -> TunePlan:
     from scrimp.signals.embeddings import MAX_TOKENS
     from scrimp.tuning.plan import TunePlan
 
-    epochs = min(16, max(3, round(_ENCODER_ROW_VISITS / len(examples))))
+    epochs = max(3, round(_ENCODER_ROW_VISITS / len(examples)))
     plan = {"adapter": "full", "embeddings": False, "optimizer": "adamw", "learning_rate": 1e-4, "schedule": "cosine",
-            "batch_size": 16, "epochs": epochs, "seed": seed, "objective": _OBJECTIVES[examples.layout]}
+            "batch_size": 16, "epochs": min(16, epochs), "seed": seed, "objective": _OBJECTIVES[examples.layout]}
     if examples.layout is Layout.LABEL and len(examples.labels) <= _CONTRASTED:
-        plan |= {"objective": "contrastive", "batch_size": _CONTRASTED, "micro_tokens": _CONTRASTED * MAX_TOKENS}
+        plan |= {"objective": "contrastive", "epochs": min(_CONTRASTED_EPOCHS, epochs), "batch_size": _CONTRASTED,
+                 "micro_tokens": _CONTRASTED * MAX_TOKENS}
     return TunePlan.parse(plan, where="the ladder's plan")
