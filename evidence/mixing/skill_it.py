@@ -39,8 +39,9 @@ def skill_it(lab: Lab, *, mixing: str, options: dict[str, Any] | None = None) ->
     follows = mixing == "skill-it"
     model = lab.scratch(layers=2, width=64)
     model.resize_token_embeddings(3 + SKILLS)  # type: ignore[operator]
+    steps = lab.scale(STEPS, 4 * LOOKS) - LOOKED * follows
     model = lab.tune(model, rows, adapter="full", learning_rate=2e-3, batch_size=BATCH, sampling="mixture",
-                     steps=lab.scale(STEPS, 4 * LOOKS) - LOOKED * follows, domains=domains, mixing=mixing, probes=PROBES,
+                     steps=steps, domains=domains, mixing=mixing, probes=PROBES,
                      mixing_options={**(options or {}), **({"looks": LOOKS} if follows else {})})
     right = [share_right(model, one) for one in tested]
     return {"hardest right": right[-1], "right": float(np.mean(right))}
