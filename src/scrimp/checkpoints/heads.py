@@ -107,9 +107,13 @@ class PooledClassifier(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits, float32 [B, classes], under autocast too."""
-        pooled = self.embed(input_ids, attention_mask, normalise=self.unit)
+        return self.logits(self.embed(input_ids, attention_mask))
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """Those of pooled states [B, D] of any length, float32 [B, classes]."""
         with torch.autocast(pooled.device.type, enabled=False):
-            return self.head(pooled.float())
+            pooled = pooled.float()
+            return self.head(nn.functional.normalize(pooled, dim=-1) if self.unit else pooled)
 
 
 def save_head(model: PooledClassifier, folder: Path) -> None:

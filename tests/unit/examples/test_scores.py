@@ -1,6 +1,5 @@
 """Texts with numbers: when they are found, how they are read, and how they are parted."""
 
-
 import numpy as np
 import pytest
 

@@ -1,6 +1,5 @@
 """Texts with any number of labels: when they are found, how they are read, and how they are parted."""
 
-
 import numpy as np
 import pandas as pd
 import pytest

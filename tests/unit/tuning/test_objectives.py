@@ -143,11 +143,13 @@ def test_contrast_ends_with_a_head_fitted_to_the_states_of_the_examples(pooled, 
         pooled.head.weight.normal_()
     bare = Encoded(ids=[5, 6], trained=[False, False], row=99)
     before = [p.clone() for p in pooled.encoder.parameters()]
-    build("objective", "classify").conclude(pooled, data, pad_id=0, micro_tokens=16)
-    untold = pooled.head(states)
-    build("objective", "contrastive").conclude(pooled, [*data, bare], pad_id=0, micro_tokens=16)
-    told = pooled.head(F.normalize(states, dim=-1))
-    assert pooled.unit
+    objective = build("objective", "contrastive")
+    rows = objective.prepare(pooled, [*data, bare], pad_id=0, micro_tokens=16)
+    build("objective", "classify").conclude(pooled, rows, pad_id=0, micro_tokens=16)
+    untold = pooled.logits(states)
+    objective.conclude(pooled, rows, pad_id=0, micro_tokens=16)
+    told = pooled.logits(states)
+    assert torch.allclose(told, pooled.logits(3 * states), atol=1e-5)
     assert F.cross_entropy(told, targets) < F.cross_entropy(untold, targets)
     assert torch.isfinite(told).all()
     assert all(torch.equal(a, b) for a, b in zip(before, pooled.encoder.parameters(), strict=True))
@@ -158,7 +160,7 @@ def test_a_label_that_no_example_has_is_never_said_and_one_alone_changes_nothing
     build("objective", "contrastive").conclude(pooled, [one for one in data if one.target == 1], pad_id=0,
                                                micro_tokens=64)
     assert torch.equal(pooled.head.weight, before)
-    three = PooledClassifier(pooled.encoder, ("no", "perhaps", "yes"))
+    three = PooledClassifier(pooled.encoder, ("no", "perhaps", "yes"), unit=True)
     build("objective", "contrastive").conclude(three, [replace(one, target=2 * one.target) for one in data],
                                                pad_id=0, micro_tokens=64)
     said = three(*(getattr(batch_of(data), name) for name in ("input_ids", "attention_mask"))).softmax(dim=1)
@@ -210,9 +212,10 @@ def test_what_brings_rows_together_is_the_written_formula(classes):
     assert bool(slope.isfinite().all())
 
 
-@pytest.mark.parametrize("together", [1, 64, 1024])
-def test_contrastive_lies_between_cross_entropy_and_contrast(pooled, data, monkeypatch, together):
+@pytest.mark.parametrize(("together", "unit"), [(1, False), (64, True), (1024, True)])
+def test_contrastive_lies_between_cross_entropy_and_contrast(pooled, data, monkeypatch, together, unit):
     monkeypatch.setattr(classify, "_TOGETHER", together)
+    pooled.unit = unit
     batch = batch_of([replace(one, ids=one.ids[n % 3:], trained=one.trained[n % 3:]) for n, one in enumerate(data)])
     plain = build("objective", "classify").loss(pooled, batch)
     apart = supervised_contrast(pooled.embed(batch.input_ids, batch.attention_mask), batch.targets, 0.2).sum()

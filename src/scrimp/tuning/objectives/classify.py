@@ -74,13 +74,20 @@ class Contrastive(Classify):
     def loss(self, model: nn.Module, batch: TorchBatch) -> Loss:
         assert isinstance(model, PooledClassifier)  # `check` has seen to it
         pooled = _embedded(model, batch)
+        crossed = self._crossed(model.logits(pooled), batch)
         with torch.autocast(pooled.device.type, enabled=False):
-            crossed = self._crossed(model.head(pooled.float()), batch)
             apart = supervised_contrast(pooled.float(), batch.targets, self.contrast_temperature)
         return Loss(((1 - self.contrast) * crossed + self.contrast * apart).sum(), int((batch.targets >= 0).sum()))
 
     def losses(self, model: nn.Module, batch: TorchBatch) -> Losses:
         return Objective.losses(self, model, batch)  # a row's loss is that of its step
+
+    def prepare(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, micro_tokens: int,
+                meter: Meter | None = None) -> list[Encoded]:
+        """The data as they are; from here on the head is given what is compared, states of length one."""
+        assert isinstance(model, PooledClassifier)
+        model.unit = True
+        return super().prepare(model, data, pad_id=pad_id, micro_tokens=micro_tokens, meter=meter)
 
     def conclude(self, model: nn.Module, data: Sequence[Encoded], *, pad_id: int, micro_tokens: int,
                  meter: Meter | None = None) -> None:
