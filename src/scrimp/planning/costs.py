@@ -58,7 +58,8 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
                    meter: Meter, rows: float = math.inf) -> Probe:
     """Train a few steps of ``plan`` on real rows, restore the model and say what it took.
 
-    The pace is that of rows of typical length, without the first step, which warms caches up, where there are others.
+    The pace is that of a step of rows of typical length, made again and again, without the first time, which warms
+    caches up. No row stands twice in it: what rows have in common is computed once.
     Memory is parted into what is fixed and what each token takes by a step of another size, the largest micro-batch of
     the run if these were none, if there is time for it. The seconds are on the run's bill.
 
@@ -70,15 +71,14 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     before = trainable_state(model)
 
     def tried(portion: Sequence[Encoded], steps: int) -> tuple[TrainResult, Bill, int]:
-        size = len(portion) // steps
-        few = _with(plan, steps=steps, batch_size=size, patience=None)
+        few = _with(plan, steps=steps, batch_size=len(portion), patience=None)
         shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
         with meter.part() as part:
             result = few.train(model, portion, pad_id=pad_id, folder=folder, meter=part)
             bill = part.bill()
         shutil.rmtree(folder, ignore_errors=True)
         load_trainable_state(model, before)
-        return result, bill, largest_batch(plan.options, portion, rows=size)
+        return result, bill, largest_batch(plan.options, portion, rows=len(portion))
 
     portion = _portion(data, min(rows / _STEPS, plan.options.batch_size))
     timed, bill, tokens_at_once = tried(portion, _STEPS)
@@ -89,7 +89,7 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     above = max(bill.peak_memory - resting, 0)
     per_token = above / tokens_at_once
     other = _of_another_size(data, plan.options, tokens_at_once)
-    if other and len(portion) + len(other) <= rows:
+    if other and _STEPS * len(portion) + len(other) <= rows:
         _, again, then_at_once = tried(other, 1)
         per_token = _per_token(tokens_at_once, above, then_at_once, again.peak_memory - resting)
     return Probe(tokens_per_s=tokens / seconds, resting_memory=resting, memory_per_token=per_token,
@@ -108,11 +108,12 @@ def largest_batch(options: TrainOptions, data: Sequence[Encoded], *, rows: int) 
 
 
 def _portion(data: Sequence[Encoded], most: float) -> list[Encoded]:
-    """Rows of typical length for some steps, each of at most ``most`` rows and a thousand tokens."""
+    """Rows of a step, of typical length where there are enough: at most ``most`` and a thousand tokens, none twice."""
     ordered = sorted(data, key=lambda e: len(e.ids))
-    typical = ordered[len(ordered) // 4: max(len(ordered) // 4 + 1, 3 * len(ordered) // 4 + 1)]
-    fitting = _STEP_TOKENS // max(1, len(typical[len(typical) // 2].ids))
-    count = _STEPS * max(1, int(min(most, fitting)))
+    fitting = _STEP_TOKENS // max(1, len(ordered[len(ordered) // 2].ids))
+    count = max(1, int(min(most, fitting, len(ordered))))
+    aside = min(len(ordered) // 4, (len(ordered) - count) // 2)
+    typical = ordered[aside:len(ordered) - aside]
     return [typical[i * len(typical) // count] for i in range(count)]
 
 

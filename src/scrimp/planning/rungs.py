@@ -337,7 +337,7 @@ class TunedRung(Rung):
 
     @property
     def title(self) -> str:
-        if self.plan.adapter.name == "full":
+        if self.in_place:
             return f"Full tuning of {self.base.checkpoint.name}"
         held = "4-bit " if self.quantized else ""
         return f"{type(self.plan.adapter).__name__} on {held}{self.base.checkpoint.name}"
@@ -350,6 +350,11 @@ class TunedRung(Rung):
     def quantized(self) -> bool:
         """Whether the base is held in fewer bits than it was loaded in."""
         return getattr(self.plan.adapter, "base_bits", 16) < 16
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the model's own weights are tuned, so that it predicts as fast as before."""
+        return self.plan.adapter.name == "full"
 
     @property
     def validates(self) -> bool:
@@ -382,7 +387,7 @@ class TunedRung(Rung):
 
     def step_tokens(self, train: Examples) -> float:
         """Tokens that one optimizer step trains on, on average."""
-        return self.base.row_tokens(train) * self.plan.options.batch_size
+        return self.base.row_tokens(train) * min(self.plan.options.batch_size, len(train))
 
     def batch_tokens(self, train: Examples) -> int:
         """Padded tokens that are computed at once, at most."""

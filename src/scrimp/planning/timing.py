@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations, pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -51,6 +51,7 @@ _DOUBT = 1.5  # what is foreseen to take that many times what is left is not beg
 _CHEAP_RUNGS_S = 8.0
 _FEW_ROWS = 300  # of which too few would be held out: a dear way is sooner left out than they are not folded
 _ENOUGH = 0.3  # of the steps that a plan wants, for a training to be worth having
+_WORTH = {1.0: 1.0, 0.6: 0.9, _ENOUGH: 0.4, 0.0: 0.0}  # of a training, by the share of its steps
 _CHEAP_RUNGS_MEMORY, _SHAPES_MEMORY = 80 << 20, 60 << 20  # bytes that stay, of libraries and of products of all lengths
 
 
@@ -92,6 +93,7 @@ class Timing:
             for name, base in bases.items()}
         self._known_retention_s: dict[str, float] = {}
         self._folds: Mapping[str, int] = {}
+        self._shares: Mapping[str, float] = {}
         self._order: list[Rung] = []
         test, test_s = run.test, _TEST_SHARE_OF_TIME * run.meter.remaining_s()
         self._tests: dict[str, int] = {} if test is None else kept(run.folder / "tests.json", lambda: {
@@ -119,7 +121,8 @@ class Timing:
     def _tuned_row_s(self, way: Rung) -> float:
         """Seconds in which it predicts one row once it is tuned; where it writes, it has learned when to stop."""
         assert way.base is not None
-        return _ADAPTED_OVER_BASE * way.base.answer_share * self.row_s(way)
+        slower = 1.0 if getattr(way, "in_place", False) else _ADAPTED_OVER_BASE
+        return slower * way.base.answer_share * self.row_s(way)
 
     @property
     def _slowest_s(self) -> float:
@@ -265,9 +268,10 @@ class Timing:
         train = self._run.train
         controls = _CHEAP_RUNGS_MEMORY if any(way.kind == "control" for way in self._ways) else 0
         memory = max(probe.peak_at(tuned.batch_tokens(train)), probe.resting_memory + tuned.base.mapped)
+        whole_s, step_s = probe.seconds(tuned.tokens(train)), probe.seconds(tuned.step_tokens(train))
         self._paces[tuned.name] = Pace(
-            row_s=probe.seconds(tuned.tokens(train)) / len(train),
-            least_s=max(_LEAST_TRAINING_S, _LEAST_STEPS * probe.seconds(tuned.step_tokens(train))),
+            row_s=whole_s / len(train),
+            least_s=max(_LEAST_TRAINING_S, min(_LEAST_STEPS * step_s, _ENOUGH * whole_s)),
             memory=controls + _SHAPES_MEMORY + memory)
 
     def _probed(self, tuned: TunedRung) -> dict[str, Any]:
@@ -324,7 +328,7 @@ class Timing:
     def _may_fold(self) -> bool:
         """Whether there is time to train the quickest of the tuned ways on folds, or its pace does not matter."""
         tuned = [way for way in self._ways if way.kind == "adapted" and self._pace(way).row_s]
-        return not self.asks_paces or not tuned or self._fit([min(tuned, key=self.rank)], FOLDS[-1], _ENOUGH)
+        return not self.asks_paces or not tuned or self._fit([(min(tuned, key=self.rank), _ENOUGH)], FOLDS[-1])
 
     @property
     def asks_paces(self) -> bool:
@@ -335,12 +339,12 @@ class Timing:
         return len(self._run.train) > _FEW_ROWS or not self._run.train.layout.headed
 
     def hopeless(self, tuned: TunedRung) -> bool:
-        """Whether few rows are so long that there is no time by far to fold this way, as asking the model tells."""
+        """Whether few rows are so long that there is no time to fold this way, as asking the model tells."""
         if self.asks_paces:
             return False
         visits, left_s = tuned.visits(self._run.train), self._run.meter.remaining_s()
         trained_s = FOLDS[-1] * _ENOUGH * visits * _TRAINED_OVER_ASKED * self.row_s(tuned)
-        return kept(self._run.folder / f"hopeless-{tuned.name}.json", lambda: trained_s > 2 * left_s)
+        return kept(self._run.folder / f"hopeless-{tuned.name}.json", lambda: trained_s > _DOUBT * left_s)
 
     def plan(self, tuned: Sequence[Rung], protocol: Protocol) -> list[Rung]:
         """Which of the tuned ways are trained, and on how many folds; those that there is no time for are left out.
@@ -353,30 +357,33 @@ class Timing:
             All of ``tuned``, those that are trained first.
         """
         said = kept(self._run.folder / "plan.json", lambda: self._planned(tuned, protocol))
-        self._folds, self._left_out = said["folds"], said["left_out"]
+        self._folds, self._shares, self._left_out = said["folds"], said["shares"], said["left_out"]
         self._order = sorted(tuned, key=lambda way: way.name in self._left_out)
         return self._order
 
     def _planned(self, tuned: Sequence[Rung], protocol: Protocol) -> dict[str, Any]:
-        """As many ways as there is time for, then the better of them, then as many folds as possible."""
+        """Which share of its steps each way is trained, and on how many folds: what is worth most in the time."""
         if not protocol.refit:
-            return {"folds": {}, "left_out": {}}
-        for some in (some for count in range(len(tuned), 0, -1) for some in combinations(tuned, count)):
-            for folds, share in [*((k, 1.0) for k in FOLDS), (FOLDS[-1], _ENOUGH)]:
-                if folds <= len(protocol.parts) and self._fit(some, folds, share):
-                    dear = {way.name: self._too_dear(way) for way in tuned if way not in some}
-                    return {"folds": {way.name: folds for way in some}, "left_out": dear}
-        return {"folds": {}, "left_out": {way.name: self._too_dear(way) for way in tuned}}
+            return {"folds": {}, "shares": {}, "left_out": {}}
+        names = [way.name for way in tuned]
+        plans = [(sum(map(_WORTH.__getitem__, shares)), shares, folds) for shares in product(_WORTH, repeat=len(tuned))
+                 for folds in FOLDS if folds <= len(protocol.parts) and (folds == FOLDS[-1] or {*shares} <= {0.0, 1.0})]
+        for _, shares, folds in sorted(plans, reverse=True):
+            if self._fit([(way, share) for way, share in zip(tuned, shares, strict=True) if share], folds):
+                break
+        left_out = {way.name: self._too_dear(way) for way, share in zip(tuned, shares, strict=True) if not share}
+        return {"folds": {name: folds for name in names if name not in left_out},
+                "shares": dict(zip(names, shares, strict=True)), "left_out": left_out}
 
-    def _fit(self, some: Sequence[Rung], folds: int, share: float) -> bool:
-        """Whether there is time for these, each trained ``share`` of what its plan wants."""
+    def _fit(self, some: Sequence[tuple[Rung, float]], folds: int) -> bool:
+        """Whether there is time for these, each trained the share of what its plan wants that stands beside it."""
         left, rows = self._run.meter.remaining_s() - self.closing_s, len(self._run.train)
-        if math.isinf(left):
+        if math.isinf(left) or not some:
             return True
-        trained_s = sum(max(share * folds * rows * self._pace(way).row_s, self._pace(way).least_s) for way in some)
-        beside_s = sum(self._before_s(way) + self.after_s(way) + self._tuned_row_s(way) * rows
-                       for way in some)
-        return all(self._pace(way).row_s for way in some) and trained_s + beside_s <= 0.95 * left
+        trained_s = sum(max(share * folds * rows * self._pace(way).row_s, self._pace(way).least_s)
+                        for way, share in some)
+        beside_s = sum(self._before_s(way) + self.after_s(way) + self._tuned_row_s(way) * rows for way, _ in some)
+        return all(self._pace(way).row_s for way, _ in some) and trained_s + beside_s <= 0.95 * left
 
     def protocol_of(self, way: Rung, protocol: Protocol) -> Protocol:
         """How one way is trained and judged, on the rows that all are judged on.
@@ -419,7 +426,7 @@ class Timing:
                     or way.name in self._left_out:
                 continue
             trainings = self.protocol_of(way, protocol).trainings(len(self._run.train))
-            trained_s = min(pace.row_s * sum(trainings), left_s) if adapts else 0.0
+            trained_s = min(self._wanted_s(way) * sum(trainings), left_s) if adapts else 0.0
             found[way.name] = Forecast(wall_s=needed_s + trained_s, peak_memory=pace.memory)
             rest_s += needed_s + trained_s
         rest_s += self.closing_s if found else _CLOSING_S
@@ -440,11 +447,11 @@ class Timing:
             BudgetError: if what is left is too short to begin.
         """
         meter, limit, pace = self._run.meter, self._run.request.budget.tokens, self._pace(way)
-        own_s, whole = sum(rows) * pace.row_s, sum(protocol.trainings(len(self._run.train)))
+        own_s, whole = sum(rows) * self._wanted_s(way), sum(protocol.trainings(len(self._run.train)))
         first = len(rows) == len(protocol.trainings(len(self._run.train)))
         own_rest_s = (self.after_s(way) if first else 0.0) + self._judging_s(way, protocol)
         later = self._followers(way, own_s + own_rest_s, protocol)
-        later_s = sum(self._pace(one).row_s for one in later) * whole
+        later_s = sum(map(self._wanted_s, later)) * whole
         part, share = rows[0] / sum(rows), own_s / (own_s + later_s) if own_s else 1.0
         tokens = None if limit is None else max(1, int(part * share * (limit - meter.bill().tokens_backward)))
         if math.isinf(meter.remaining_s()):
@@ -454,6 +461,10 @@ class Timing:
         if share * left < pace.least_s:
             self._too_late(share * left)
         return Budget(time=share * left, tokens=tokens)
+
+    def _wanted_s(self, way: Rung) -> float:
+        """Seconds to train on one row, of the share of its steps that is planned."""
+        return self._shares.get(way.name, 1.0) * self._pace(way).row_s
 
     def _pace(self, way: Rung) -> Pace:
         return self._paces.get(way.name, Pace())

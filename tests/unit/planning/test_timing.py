@@ -118,7 +118,9 @@ def planned(found: Timing, ways: list[SimpleNamespace], protocol: Protocol) -> d
 @pytest.mark.parametrize(("large", "small", "folds"), [
     (1.0, 1.0, {"large": 5, "small": 5}),
     (20.0, 10.0, {"large": 2, "small": 2}),      # both, rather than one that is judged better
-    (30.0, 20.0, {"large": 2, "small": 2}),      # with steps left out, rather than a way
+    (24.0, 20.0, {"large": 2, "small": 2}),      # with a few steps left out, rather than a way
+    (60.0, 50.0, {"large": 2, "small": 0}),      # most steps of one, rather than few of both
+    (80.0, 10.0, {"large": 2, "small": 2}),      # few steps of one beside all of the other, rather than not at all
     (80.0, 80.0, {"large": 2, "small": 0}),      # the most promising, which comes first
     (1000.0, 10.0, {"small": 5, "large": 0}),    # what there is time for, rather than what is promising
     (1000.0, 1000.0, {"large": 0, "small": 0}),
@@ -138,6 +140,37 @@ def test_what_is_left_out_is_said_and_takes_no_time_from_the_others(tmp_path: Pa
     found.require(small, protocol)  # type: ignore[arg-type]
     given = found.allowance(small, [40, 20, 20], protocol=found.protocol_of(small, protocol))  # type: ignore[arg-type]
     assert given.time == pytest.approx(1800, rel=0.02)  # half of its rows, so half of the hour
+
+
+def test_a_way_of_which_few_steps_are_planned_is_given_so_much_and_a_share_of_what_is_over(
+        tmp_path: Path, monkeypatch: Any) -> None:
+    found, (large, small) = budgeted(tmp_path, {"large": 80.0, "small": 10.0})
+    protocol = folded(monkeypatch)
+    assert planned(found, [large, small], protocol) == {"large": 2, "small": 2}
+    protocol = found.protocol_of(large, protocol)  # type: ignore[arg-type]
+    given = found.allowance(large, [40, 20, 20], protocol=protocol).time  # type: ignore[arg-type]
+    rest = found._beside_s(small, protocol) + found.closing_s + found.after_s(large)  # type: ignore[arg-type]
+    judging = found._judging_s(large, protocol)  # type: ignore[arg-type]
+    assert given == pytest.approx((3600 - rest - judging) / 2 * 24 / 34, rel=0.02)  # 0.3 of 80 s beside 10 s a row
+
+
+def test_what_is_tuned_in_place_predicts_as_fast_as_before(tmp_path: Path) -> None:
+    found, (way,) = budgeted(tmp_path, {"only": 1.0})
+    assert found._tuned_row_s(way) == pytest.approx(0.15)  # type: ignore[arg-type]
+    way.in_place = True
+    assert found._tuned_row_s(way) == pytest.approx(0.1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("tokens", "step", "least"), [
+    (4000, 80, 3.2), (4000, 1000, 12.0), (400, 10, 3.0)])  # four steps, a share of few steps, three seconds
+def test_a_training_is_begun_with_time_for_four_steps_or_for_a_share_of_few(
+        tmp_path: Path, tokens: int, step: int, least: float) -> None:
+    found, _ = budgeted(tmp_path, {})
+    tuned = SimpleNamespace(name="tuned", tokens=lambda _: tokens, step_tokens=lambda _: step,
+                            batch_tokens=lambda _: 80, base=SimpleNamespace(mapped=0))
+    found._saw(tuned, Probe(tokens_per_s=100.0, resting_memory=0, fixed_memory=0,  # type: ignore[arg-type]
+                            memory_per_token=1.0))
+    assert found._paces["tuned"].least_s == pytest.approx(least)
 
 
 def test_the_plan_of_an_earlier_attempt_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
