@@ -51,7 +51,7 @@ _DOUBT = 1.5  # what is foreseen to take that many times what is left is not beg
 _CHEAP_RUNGS_S = 8.0
 _FEW_ROWS = 300  # of which too few would be held out: a dear way is sooner left out than they are not folded
 _ENOUGH = 0.3  # of the steps that a plan wants, for a training to be worth having
-_WORTH = {1.0: 1.0, 0.6: 0.9, _ENOUGH: 0.4, 0.0: 0.0}  # of a training, by the share of its steps
+_WORTH = {1.0: 1.0, 0.6: 0.8, _ENOUGH: 0.2, 0.0: 0.0}  # of a training, by the share of its steps
 _CHEAP_RUNGS_MEMORY, _SHAPES_MEMORY = 80 << 20, 60 << 20  # bytes that stay, of libraries and of products of all lengths
 
 
