@@ -189,12 +189,13 @@ def _made(run: Run, members: Sequence[Climbed], mixed: tuple[list[float], float 
 
 
 def as_good(single: Climbed, blend: Climbed, run: Run) -> bool:
-    """Whether the best single rung, which was chosen as such on these rows, is not clearly ahead of the blend."""
+    """Whether the blend does as well as the best single rung, within the standard error of their difference."""
     from scrimp.core.registry import build
 
     metric = build("metric", run.metric)
     found = metric.compare(single.judged, blend.judged, run.judged_rows)
-    return (found.high if metric.higher_is_better else -found.low) >= 0
+    better = found.value if metric.higher_is_better else -found.value
+    return better >= -(found.high - found.low) / (2 * 1.96)
 
 
 def _kept(logs: np.ndarray, truth: np.ndarray) -> list[int]:

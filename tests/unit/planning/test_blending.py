@@ -1,6 +1,9 @@
-import numpy as np
+from types import SimpleNamespace
 
-from scrimp.planning.blending import _crossed, _kept
+import numpy as np
+import pytest
+
+from scrimp.planning.blending import _crossed, _kept, as_good
 
 
 def sure(truth, right, classes=2):
@@ -40,3 +43,17 @@ def test_whoever_knows_what_the_other_does_not_stays():
     rng = np.random.default_rng(0)
     truth = rng.integers(2, size=400)
     assert _kept(np.stack([sure(truth, rng.random(400) < 0.8), sure(truth, rng.random(400) < 0.75)]), truth) == [0, 1]
+
+
+@pytest.mark.parametrize(("metric", "wrong", "field"), [("accuracy", "b", "label"), ("rmse", 9.0, "score")])
+@pytest.mark.parametrize(("lost", "won", "good"), [(0, 0, True), (2, 1, True), (1, 9, True), (9, 1, False)])
+def test_a_blend_is_as_good_unless_it_loses_more_than_chance(metric, wrong, field, lost, won, good):
+    """Of 40 rows the blend is wrong where the single way is right, and the other way round."""
+    right = "a" if field == "label" else 1.0
+    rows = [{field: right}] * 40
+
+    def said(bad):
+        return SimpleNamespace(judged=[{field: wrong if at in bad else right} for at in range(40)])
+
+    single, blend = said(range(won)), said(range(won, won + lost))
+    assert as_good(single, blend, SimpleNamespace(metric=metric, judged_rows=rows)) is good
