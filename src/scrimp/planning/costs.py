@@ -58,8 +58,8 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
                    meter: Meter, rows: float = math.inf) -> Probe:
     """Train a few steps of ``plan`` on real rows, restore the model and say what it took.
 
-    The pace is that of a step of rows of typical length, made again and again, without the first time, which warms
-    caches up. No row stands twice in it: what rows have in common is computed once.
+    The pace is that of steps of rows of typical length, without the first, which warms caches up. No row stands twice
+    in a step, as what rows have in common is computed once; where there are few, all steps have the same.
     Memory is parted into what is fixed and what each token takes by a step of another size, the largest micro-batch of
     the run if these were none, if there is time for it. The seconds are on the run's bill.
 
@@ -70,18 +70,18 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
 
     before = trainable_state(model)
 
-    def tried(portion: Sequence[Encoded], steps: int) -> tuple[TrainResult, Bill, int]:
-        few = _with(plan, steps=steps, batch_size=len(portion), patience=None)
+    def tried(portion: Sequence[Encoded], steps: int, size: int) -> tuple[TrainResult, Bill, int]:
+        few = _with(plan, steps=steps, batch_size=size, patience=None)
         shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
         with meter.part() as part:
             result = few.train(model, portion, pad_id=pad_id, folder=folder, meter=part)
             bill = part.bill()
         shutil.rmtree(folder, ignore_errors=True)
         load_trainable_state(model, before)
-        return result, bill, largest_batch(plan.options, portion, rows=len(portion))
+        return result, bill, largest_batch(plan.options, portion, rows=size)
 
-    portion = _portion(data, min(rows / _STEPS, plan.options.batch_size))
-    timed, bill, tokens_at_once = tried(portion, _STEPS)
+    portion, size = _portion(data, min(rows / _STEPS, plan.options.batch_size))
+    timed, bill, tokens_at_once = tried(portion, _STEPS, size)
     counted, warm_s = (timed.curve[1:], timed.curve[0].seconds) if timed.steps > 1 else (timed.curve, 0.0)
     seconds = max(counted[-1].seconds - warm_s, 1e-3)
     tokens = bill.tokens_backward * len(counted) / len(timed.curve)
@@ -89,8 +89,8 @@ def probe_training(model: nn.Module, data: Sequence[Encoded], *, pad_id: int, pl
     above = max(bill.peak_memory - resting, 0)
     per_token = above / tokens_at_once
     other = _of_another_size(data, plan.options, tokens_at_once)
-    if other and _STEPS * len(portion) + len(other) <= rows:
-        _, again, then_at_once = tried(other, 1)
+    if other and _STEPS * size + len(other) <= rows:
+        _, again, then_at_once = tried(other, 1, len(other))
         per_token = _per_token(tokens_at_once, above, then_at_once, again.peak_memory - resting)
     return Probe(tokens_per_s=tokens / seconds, resting_memory=resting, memory_per_token=per_token,
                  fixed_memory=max(above - round(per_token * tokens_at_once), 0))
@@ -107,14 +107,18 @@ def largest_batch(options: TrainOptions, data: Sequence[Encoded], *, rows: int) 
     return max(longest, min(options.micro_tokens, rows * longest))
 
 
-def _portion(data: Sequence[Encoded], most: float) -> list[Encoded]:
-    """Rows of a step, of typical length where there are enough: at most ``most`` and a thousand tokens, none twice."""
+def _portion(data: Sequence[Encoded], most: float) -> tuple[list[Encoded], int]:
+    """Rows of typical length for some steps, or for one where there are few, and how many a step takes.
+
+    None stands twice, and a step takes at most ``most`` and a thousand tokens.
+    """
     ordered = sorted(data, key=lambda e: len(e.ids))
     fitting = _STEP_TOKENS // max(1, len(ordered[len(ordered) // 2].ids))
-    count = max(1, int(min(most, fitting, len(ordered))))
+    size = max(1, int(min(most, fitting, len(ordered))))
+    count = _STEPS * size if _STEPS * size <= len(ordered) else size
     aside = min(len(ordered) // 4, (len(ordered) - count) // 2)
     typical = ordered[aside:len(ordered) - aside]
-    return [typical[i * len(typical) // count] for i in range(count)]
+    return [typical[i * len(typical) // count] for i in range(count)], size
 
 
 def _of_another_size(data: Sequence[Encoded], options: TrainOptions, tokens: int) -> list[Encoded]:

@@ -107,15 +107,17 @@ def test_memory_is_parted_into_what_is_fixed_and_what_each_token_takes(
     assert len(peaks) == 3 and short.fixed_memory == 0 and short.peak_at(120) == pytest.approx(peaks[2], rel=1e-6)
 
 
-@pytest.mark.parametrize(("count", "most", "expected"), [
-    (8, 16, range(1, 9)),              # all of few, as what is repeated is computed once
-    (8, 3, (3, 4, 5)),                 # the typical ones of more
-    (100, 4, (26, 38, 51, 63)),
-    (1, 5, (1,)),
-    (100, math.inf, [26 + i * 50 // 19 for i in range(19)])])  # no more than a thousand tokens
-def test_what_is_timed_are_typical_rows_none_of_them_twice(count: int, most: float, expected: Sequence[int]) -> None:
+@pytest.mark.parametrize(("count", "most", "size", "expected"), [
+    (8, 16, 8, range(1, 9)),                   # all of few, as what is repeated is computed once
+    (8, 3, 3, (3, 4, 5)),                      # the typical ones of more
+    (100, 4, 4, [26 + i * 50 // 12 for i in range(12)]),  # of many, others for each step
+    (1, 5, 1, (1,)),
+    (100, math.inf, 19, [22 + i * 58 // 57 for i in range(57)])])  # a step of no more than a thousand tokens
+def test_what_is_timed_are_typical_rows_none_of_them_twice(count: int, most: float, size: int,
+                                                           expected: Sequence[int]) -> None:
     data = [Encoded([1] * length, [True] * length) for length in range(count, 0, -1)]
-    assert [len(row.ids) for row in costs._portion(data, most)] == list(expected)
+    portion, found = costs._portion(data, most)
+    assert ([len(row.ids) for row in portion], found) == (list(expected), size)
 
 
 @pytest.mark.parametrize(("then", "above", "expected"), [
