@@ -158,6 +158,16 @@ class Rung(abc.ABC):
         """Rows that it reads beside those that it learns from and is asked about."""
         return 0
 
+    @property
+    def quantized(self) -> bool:
+        """Whether the base is held in fewer bits than it was loaded in."""
+        return False
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the model's own weights are tuned, so that it predicts as fast as before."""
+        return False
+
     @abc.abstractmethod
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         """A predictor fitted on ``train``; unfinished work is kept in ``folder``."""
@@ -348,12 +358,10 @@ class TunedRung(Rung):
 
     @property
     def quantized(self) -> bool:
-        """Whether the base is held in fewer bits than it was loaded in."""
         return getattr(self.plan.adapter, "base_bits", 16) < 16
 
     @property
     def in_place(self) -> bool:
-        """Whether the model's own weights are tuned, so that it predicts as fast as before."""
         return self.plan.adapter.name == "full"
 
     @property

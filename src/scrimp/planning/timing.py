@@ -84,7 +84,6 @@ class Timing:
     def __init__(self, run: Run, ways: Sequence[Rung]) -> None:
         self._run, self._ways = run, ways
         self._paces: dict[str, Pace] = {}
-        self._left_out: Mapping[str, str] = {}
         self.foreseen: dict[str, Forecast] = {}
         bases = {way.base.checkpoint.fingerprint: way.base for way in ways
                  if way.base and (way.kind != "control" or way.beside)}
@@ -92,7 +91,7 @@ class Timing:
             name: kept(run.folder / f"row-seconds-{name[:16]}.json", partial(self._timed_row, base))
             for name, base in bases.items()}
         self._known_retention_s: dict[str, float] = {}
-        self._folds: Mapping[str, int] = {}
+        self._folds: int | None = None
         self._shares: Mapping[str, float] = {}
         self._order: list[Rung] = []
         test, test_s = run.test, _TEST_SHARE_OF_TIME * run.meter.remaining_s()
@@ -121,7 +120,7 @@ class Timing:
     def _tuned_row_s(self, way: Rung) -> float:
         """Seconds in which it predicts one row once it is tuned; where it writes, it has learned when to stop."""
         assert way.base is not None
-        slower = 1.0 if getattr(way, "in_place", False) else _ADAPTED_OVER_BASE
+        slower = 1.0 if way.in_place else _ADAPTED_OVER_BASE
         return slower * way.base.answer_share * self.row_s(way)
 
     @property
@@ -188,7 +187,7 @@ class Timing:
 
     def _before_s(self, way: Rung) -> float:
         """Seconds of what comes before a training: what the model knows, and in fewer bits, is measured."""
-        return self._retention_s(way) * (1.0 + _ADAPTED_OVER_BASE * getattr(way, "quantized", False))
+        return self._retention_s(way) * (1.0 + _ADAPTED_OVER_BASE * way.quantized)
 
     def _judging_s(self, way: Rung, protocol: Protocol) -> float:
         """Seconds to keep for the judged rows."""
@@ -288,8 +287,8 @@ class Timing:
 
         A model that may just finish is begun: the first moments are easily disturbed, and a `Deadline` ends it in time.
         """
-        if why := self._left_out.get(way.name):
-            raise BudgetError(why, fix="declare a longer --budget")
+        if not self._share(way):
+            raise BudgetError(self._too_dear(way), fix="declare a longer --budget")
         left = self._run.meter.remaining_s() - self.closing_s
         needed = self.row_s(way) * (self.tests(way) + len(protocol.judged))
         if way.kind == "untouched" and needed > self._asking_s and any(one.kind == "control" for one in self._ways):
@@ -357,23 +356,20 @@ class Timing:
             All of ``tuned``, those that are trained first.
         """
         said = kept(self._run.folder / "plan.json", lambda: self._planned(tuned, protocol))
-        self._folds, self._shares, self._left_out = said["folds"], said["shares"], said["left_out"]
-        self._order = sorted(tuned, key=lambda way: way.name in self._left_out)
+        self._folds, self._shares = said["folds"], said["shares"]
+        self._order = sorted(tuned, key=lambda way: not self._share(way))
         return self._order
 
     def _planned(self, tuned: Sequence[Rung], protocol: Protocol) -> dict[str, Any]:
-        """Which share of its steps each way is trained, and on how many folds: what is worth most in the time."""
+        """Which share of its steps each way is trained, none at worst, and on how many folds: what is worth most."""
         if not protocol.refit:
-            return {"folds": {}, "shares": {}, "left_out": {}}
-        names = [way.name for way in tuned]
+            return {"folds": None, "shares": {}}
         plans = [(sum(map(_WORTH.__getitem__, shares)), shares, folds) for shares in product(_WORTH, repeat=len(tuned))
                  for folds in FOLDS if folds <= len(protocol.parts) and (folds == FOLDS[-1] or {*shares} <= {0.0, 1.0})]
-        for _, shares, folds in sorted(plans, reverse=True):
-            if self._fit([(way, share) for way, share in zip(tuned, shares, strict=True) if share], folds):
-                break
-        left_out = {way.name: self._too_dear(way) for way, share in zip(tuned, shares, strict=True) if not share}
-        return {"folds": {name: folds for name in names if name not in left_out},
-                "shares": dict(zip(names, shares, strict=True)), "left_out": left_out}
+        shares, folds = next(
+            (shares, folds) for _, shares, folds in sorted(plans, reverse=True)
+            if self._fit([(way, share) for way, share in zip(tuned, shares, strict=True) if share], folds))
+        return {"folds": folds, "shares": {way.name: share for way, share in zip(tuned, shares, strict=True)}}
 
     def _fit(self, some: Sequence[tuple[Rung, float]], folds: int) -> bool:
         """Whether there is time for these, each trained the share of what its plan wants that stands beside it."""
@@ -392,8 +388,9 @@ class Timing:
         """
         if way.kind != "adapted":
             return replace(protocol, refit=True)
-        folds = self._folds.get(way.name)
-        return folded(self._run.train, folds, self._run.request.seed) if folds else protocol
+        if self._folds and self._share(way):
+            return folded(self._run.train, self._folds, self._run.request.seed)
+        return protocol
 
     def _too_dear(self, way: Rung) -> str:
         if not self._pace(way).row_s:
@@ -423,7 +420,7 @@ class Timing:
             needed_s = self._beside_s(way, protocol) if adapts else asking_s
             left_s = self._run.meter.remaining_s() - self.closing_s - rest_s - needed_s
             if way.kind == "control" or left_s <= (pace.least_s if adapts else 0) or (adapts and not pace.row_s) \
-                    or way.name in self._left_out:
+                    or not self._share(way):
                 continue
             trainings = self.protocol_of(way, protocol).trainings(len(self._run.train))
             trained_s = min(self._wanted_s(way) * sum(trainings), left_s) if adapts else 0.0
@@ -464,7 +461,11 @@ class Timing:
 
     def _wanted_s(self, way: Rung) -> float:
         """Seconds to train on one row, of the share of its steps that is planned."""
-        return self._shares.get(way.name, 1.0) * self._pace(way).row_s
+        return self._share(way) * self._pace(way).row_s
+
+    def _share(self, way: Rung) -> float:
+        """Of its steps, the share that is planned; 0 of a way that is left out."""
+        return self._shares.get(way.name, 1.0)
 
     def _pace(self, way: Rung) -> Pace:
         return self._paces.get(way.name, Pace())
@@ -476,7 +477,7 @@ class Timing:
         found: list[Rung] = []
         for one in tuned[tuned.index(way) + 1:]:
             left -= self._beside_s(one, protocol) + self._pace(one).least_s
-            if left >= 0 and one.name not in self._left_out:
+            if left >= 0 and self._share(one):
                 found.append(one)
         return found
 

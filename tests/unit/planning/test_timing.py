@@ -45,8 +45,8 @@ def foreseen(folder: Path, *kinds: str, quantized: bool = False, mapped: int = 0
                           ledger=SimpleNamespace(write=lambda *_, **__: None))
     tuned = SimpleNamespace(name="adapted", tokens=lambda _: 4000, step_tokens=lambda _: 80, batch_tokens=lambda _: 80,
                             base=SimpleNamespace(mapped=mapped))
-    ways = [SimpleNamespace(kind=kind, name=kind, beside=0, quantized=quantized and kind == "adapted", base=base)
-            for kind in kinds]
+    ways = [SimpleNamespace(kind=kind, name=kind, beside=0, base=base, in_place=False,
+                            quantized=quantized and kind == "adapted") for kind in kinds]
     found = Timing(run, ways)  # type: ignore[arg-type]
     found._saw(tuned, Probe(tokens_per_s=100.0, resting_memory=1024 * MIB, fixed_memory=8 * MIB,  # type: ignore[arg-type]
                             memory_per_token=float(MIB)))
@@ -75,7 +75,8 @@ def budgeted(folder: Path, row_s: dict[str, float], rows: Documents = ROWS,
     run = SimpleNamespace(folder=folder, test=budget.pop("test", None), train=rows, meter=Meter(Budget(time=time)),
                           request=SimpleNamespace(budget=Budget(time=time, **budget), seed=0))
     base = standing(folder)
-    ways = [SimpleNamespace(kind="adapted", name=name, beside=0, quantized=False, base=base) for name in row_s]
+    ways = [SimpleNamespace(kind="adapted", name=name, beside=0, quantized=False, in_place=False, base=base)
+            for name in row_s]
     found = Timing(run, ways)  # type: ignore[arg-type]
     found._paces = {name: timing.Pace(row_s=seconds) for name, seconds in row_s.items()}
     return found, ways
@@ -112,7 +113,7 @@ def folded(monkeypatch: Any, parts: int = 5) -> Protocol:
 def planned(found: Timing, ways: list[SimpleNamespace], protocol: Protocol) -> dict[str, int]:
     """On how many folds each way is trained, in the order in which they are; 0 is left out."""
     order = found.plan(ways, protocol)  # type: ignore[arg-type]
-    return {way.name: found._folds.get(way.name, 0) for way in order}
+    return {way.name: len(found.protocol_of(way, protocol).parts) * bool(found._share(way)) for way in order}
 
 
 @pytest.mark.parametrize(("large", "small", "folds"), [
@@ -190,8 +191,16 @@ def test_what_was_hopeful_stays_so_when_a_killed_run_has_less_time(tmp_path: Pat
         way.visits = lambda train: len(train)
         told[attempt] = found.hopeless(way)  # type: ignore[arg-type]
     assert told == {"first": False, "later": False}
-    (tmp_path / "hopeless-only.json").unlink()
-    assert found.hopeless(way)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("time", "hopeless"), [("13s", False), ("11s", True)])
+def test_half_as_much_time_again_as_is_left_is_hopeless(tmp_path: Path, time: str, hopeless: bool) -> None:
+    """A hundred rows of a tenth of a second: at least 18 s of training."""
+    rows = Documents(range(100))
+    rows.layout = Layout.LABEL
+    found, (way,) = budgeted(tmp_path, {"only": 1.0}, rows=rows, time=time)
+    way.visits = lambda train: len(train)
+    assert found.hopeless(way) is hopeless  # type: ignore[arg-type]
 
 
 def test_what_is_not_tuned_is_fitted_on_all_rows_however_it_is_judged(tmp_path: Path) -> None:
