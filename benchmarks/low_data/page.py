@@ -31,7 +31,8 @@ _READING = f"""## How it was measured
 
 Written by `make bench-low-data`; nothing but the words above is typed. A cell is a task, a number of rows (of each
 class; of problems, in all), a seed that draws them, and a way. The test rows are the same in all cells of a task, and
-come from a part of it that is never drawn from. Each way runs in a process of its own and has the same seconds of the
+come from a part of it that is never drawn from. While scrimp was built, other draws were tried on the same test rows;
+none of them is a cell. Each way runs in a process of its own and has the same seconds of the
 clock, from before its process is started until its last test row is answered; models lie on the disk already. A way
 that is not done 5 % or 3 seconds after its time, whichever is more, is killed, and scores nothing, as does one that
 fails. Peers know when their time is over and plan with it: SetFit's steps are capped by `max_steps`, AutoGluon has its

@@ -201,17 +201,17 @@ def test_a_stopped_benchmark_goes_on_where_it_was(counted, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(out)
     kept = out.read_text()
-    assert sorted(key.seed for key in cells(out)) == [0, 1]
+    assert sorted(key.seed for key in cells(out)) == [1, 2]
     counted.stopping["after"] = None
     run(out)
-    assert counted.seeds == [0, 1, 2] and out.read_text().startswith(kept)
+    assert counted.seeds == [1, 2, 3] and out.read_text().startswith(kept)
     whole = out.read_text()
     run(out)
-    assert counted.seeds == [0, 1, 2] and out.read_text() == whole
+    assert counted.seeds == [1, 2, 3] and out.read_text() == whole
 
 
 @pytest.mark.parametrize(("named", "measured_again"), [
-    ("loaded", [2]), ("late", [1]), ("loaded,late", [1, 2]), ("usual", [0, 1, 2]), ("words", [])])
+    ("loaded", [2]), ("late", [1]), ("loaded,late", [1, 2]), ("usual", [1, 2, 3]), ("words", [])])
 def test_cells_are_measured_again_by_way_or_state(counted, tmp_path, named, measured_again):
     run(tmp_path / "results.jsonl")
     counted.seeds.clear()
@@ -223,9 +223,9 @@ def test_cells_of_another_budget_are_measured_again(counted, tmp_path):
     run(tmp_path / "results.jsonl", "--threads", "1")
     counted.seeds.clear()
     run(tmp_path / "results.jsonl", "--threads", "1", "--seconds", "60")
-    assert counted.seeds == [0, 1, 2]
+    assert counted.seeds == [1, 2, 3]
     run(tmp_path / "results.jsonl", "--threads", "2", "--seconds", "60", "--seeds", "1")
-    assert counted.seeds == [0, 1, 2, 0]
+    assert counted.seeds == [1, 2, 3, 1]
 
 
 def test_a_way_whose_library_is_not_there_is_left_out_and_said(tmp_path, capsys):
