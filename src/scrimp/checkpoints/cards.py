@@ -51,6 +51,7 @@ _ANSWERS = {  # of pooled heads
     "score": 'told["scale"][0] + told["scale"][1] * float(said)',
 }
 
+_REMEMBERED = "- this folder holds these rows as texts: pass it on only to those who may read them"
 _HEADING = "## Loading it with plain libraries"
 _EXPORTED = {
     "gguf": '''A GGUF file for llama.cpp and what stands on it. Read back by transformers, its logits were at most
@@ -104,8 +105,9 @@ def card(facts: Mapping[str, Any]) -> str:
         facts: ``name`` (a title), ``base`` (name of the base model or None), ``licence`` (SPDX identifier or None),
             ``data`` (hash of the training rows), ``rows`` (how many), ``recipe`` (the choices), ``budget``, ``scores``
             (``Score``-like objects: metric, value, low, high, n), ``retention`` (``Retention``-like or None),
-            ``warnings``, ``loads``: ``"adapter"``, ``"pooled"`` or None for what plain libraries can open, and
-            ``answers``: ``"label"``, ``"labels"`` or ``"score"``, of what is pooled.
+            ``warnings``, ``remembers`` (whether the folder holds the rows), ``loads``: ``"adapter"``, ``"pooled"`` or
+            None for what plain libraries can open, and ``answers``: ``"label"``, ``"labels"`` or ``"score"``, of what
+            is pooled.
     """
     parts = [_front_matter(facts), f"# {_inline(facts['name'])}", "Made with scrimp. Load it with `scrimp predict`, "
              "`scrimp evaluate` or `scrimp.predict(run=..., data=...)`."]
@@ -146,7 +148,8 @@ def _retention(found: Any) -> str:
 def _made(facts: Mapping[str, Any]) -> str:
     recipe = json.dumps(facts["recipe"], ensure_ascii=True, sort_keys=True, default=str)
     budget = json.dumps(facts["budget"], ensure_ascii=True, sort_keys=True, default=str)
-    return "\n".join([f"- trained on {facts['rows']} rows, sha256 `{_inline(facts['data'])}`",
+    kept = [_REMEMBERED] if facts.get("remembers") else []
+    return "\n".join([f"- trained on {facts['rows']} rows, sha256 `{_inline(facts['data'])}`", *kept,
                       f"- recipe: `{_code(recipe)}`", f"- budget: `{_code(budget)}`"])
 
 

@@ -235,7 +235,15 @@ def _plain_pieces(messages: list[dict[str, Any]], tokenizer: Any) -> Iterator[tu
 
 def _form_pieces(messages: list[dict[str, Any]], tokenizer: Any, ends: bool) -> Iterator[tuple[str, bool]]:
     """As a form to fill in: what is asked, then ``Label:`` and the answer on the same line."""
-    asked = [m["content"] for m in messages if m["role"] != "assistant"]
-    yield "\n\n".join(asked) + "\nLabel:", False
-    if messages[-1]["role"] == "assistant":
-        yield f" {messages[-1]['content']}{tokenizer.convert_ids_to_tokens(end_id(tokenizer)) if ends else ''}", True
+    end = tokenizer.convert_ids_to_tokens(end_id(tokenizer)) if ends else ""
+    before: list[str] = []
+    answered = False
+    for message in messages:
+        if message["role"] != "assistant":
+            before.append(message["content"])
+            continue
+        yield "\n\n" * answered + "\n\n".join(before) + "\nLabel:", False
+        yield f" {message['content']}{end}", True
+        before, answered = [], True
+    if before:
+        yield "\n\n" * answered + "\n\n".join(before) + "\nLabel:", False

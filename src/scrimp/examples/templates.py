@@ -156,7 +156,7 @@ class Template(Options):
         return replace(first, second=second[0]) if second else first
 
     def _answered(self, row: Mapping[str, Any], tokenizer: Any, index: int) -> Encoded:
-        ids, trained, cut = self._fitted(self._talk(row), tokenizer)
+        _, (ids, trained), cut = self._fitted(self._talk(row), tokenizer)
         if len(ids) > self.max_tokens:
             raise DataError(f"the answer does not fit: the row has {len(ids)} tokens of {self.max_tokens} allowed",
                             fix=f"set max_tokens to {len(ids)}, or shorten the answer")
@@ -208,11 +208,16 @@ class Template(Options):
         return Encoded(list(ids), [False] * len(ids), self._target(row, known), index, cut,
                        wanted=self._wanted(row, known))
 
-    def prompt(self, row: Mapping[str, Any], tokenizer: Any) -> list[int]:
+    def prompt(self, row: Mapping[str, Any], tokenizer: Any, shown: Sequence[tuple[str, str]] = ()) -> list[int]:
         """What the model is asked: the ids of `encode` before the first trained one.
 
         Of a chat that is everything before its first answer; if its last message is not the assistant's, everything,
         earlier answers included. To ask for a later answer give the messages before it.
+
+        Args:
+            row: whose answer is wanted.
+            tokenizer: the model's.
+            shown: questions (labels: texts) and their answers that stand before it, each cut as a row of its own.
         """
         if self.style == "pooled":
             return self.encode_pooled(row, tokenizer, ()).ids
@@ -221,7 +226,9 @@ class Template(Options):
         if self.layout is Layout.CHAT and row["messages"][-1]["role"] == "assistant":
             encoded = self.encode(row, tokenizer)
             return encoded.ids[:encoded.trained.index(True)]
-        return self._fitted(self._talk(row).question(), tokenizer)[0]
+        asked, (ids, _), _ = self._fitted(self._talk(row).question(), tokenizer)
+        before = [self._fitted(self._asked(text, answer), tokenizer)[0] for text, answer in shown]
+        return self._render(self._in_turn([*before, asked]), tokenizer)[0] if shown else ids
 
     def answers(self, tokenizer: Any) -> dict[str, list[int]]:
         """Each label's trained ids, end token included (label layout)."""
@@ -322,8 +329,16 @@ class Template(Options):
         style: Style = "plain" if self.style == "pooled" else self.style
         return render(talk.messages, tokenizer, style, talk.tools, ends=self.ends)
 
-    def _fitted(self, talk: _Talk, tokenizer: Any) -> tuple[list[int], list[bool], bool]:
-        """Ids and mask with as much of the user's text as fits, and whether that is less than all of it.
+    def _in_turn(self, talks: Sequence[_Talk]) -> _Talk:
+        """One conversation of several; what stands before all questions stands before the first one alone."""
+        said = len(f"{self.asking}\n\n") if self.asking else 0
+        first, *later = talks
+        turns = [{**message, "content": message["content"][said if message["role"] == "user" else 0:]}
+                 for talk in later for message in talk.messages if message["role"] != "system"]
+        return replace(first, messages=(*first.messages, *turns))
+
+    def _fitted(self, talk: _Talk, tokenizer: Any) -> tuple[_Talk, tuple[list[int], list[bool]], bool]:
+        """With as much of the user's text as fits, its ids and mask, and whether that is less than all of it.
 
         What is measured is the prompt alone, against a limit that does not depend on the answer, so that the cut is the
         same when the row is asked; of a chat that has its answers it is the whole.
@@ -337,13 +352,13 @@ class Template(Options):
 
         whole = self._render(talk.cut_to(most), tokenizer)
         if self._measure(whole) <= limit:
-            return *whole, most < talk.room
+            return talk.cut_to(most), whole, most < talk.room
         kept = bisect_right(range(most), limit, key=size) - 1
         if kept <= 0:
             raise DataError(f"the row does not fit into {self.max_tokens} tokens even without the user's text",
                             why=f"{max(limit, 0)} tokens are left for the prompt",
                             fix="raise max_tokens, or shorten the instruction or the answers")
-        return *self._render(talk.cut_to(kept), tokenizer), True
+        return talk.cut_to(kept), self._render(talk.cut_to(kept), tokenizer), True
 
     def _limit(self, talk: _Talk, tokenizer: Any) -> int:
         if self.layout is Layout.LABEL:

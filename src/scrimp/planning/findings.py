@@ -148,6 +148,7 @@ def _answer(prediction: Prediction) -> str:
 
 def _card(run: Run, record: Rung, base: Base | None, folder: Path) -> str:
     from scrimp.checkpoints.cards import card
+    from scrimp.serving.memory import ANSWERS
 
     loads = None
     if base is not None and (folder / "adapter_config.json").exists():
@@ -158,7 +159,8 @@ def _card(run: Run, record: Rung, base: Base | None, folder: Path) -> str:
         "data": run.train.fingerprint, "rows": len(run.train),
         "recipe": record.chosen, "budget": run.request.budget.model_dump(exclude_none=True),
         "scores": record.test or (record.validation,), "retention": record.retention, "warnings": run.warnings,
-        "loads": loads, "answers": str(run.train.layout) if run.train.layout.headed else "label",
+        "remembers": any(folder.rglob(ANSWERS)), "loads": loads,
+        "answers": str(run.train.layout) if run.train.layout.headed else "label",
     })
 
 

@@ -39,6 +39,7 @@ from scrimp.planning.rungs import (
     JoinedRung,
     NearestRung,
     SelfTrainedRung,
+    ShownRung,
     TunedRung,
     UntouchedRung,
     WordCountsRung,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["NUMERICS", "climb", "tune"]
 
 NUMERICS = 2  #: bumped by hand when the same request may give other numbers; finished runs of before are not reused
-_WAYS = 3  # bumped by hand when the same request may try other ways, or spend its time otherwise
+_WAYS = 4  # bumped by hand when the same request may try other ways, or spend its time otherwise
 _SHIPPED = "shipped.json"  # in a rung's folder: what became of the model that would be shipped
 
 
@@ -241,8 +242,10 @@ class Run:
 
     def _ways(self) -> list[Way]:
         """All that suits the layout: where no language model is asked, the base is the encoder."""
-        last = [self._tuned_base()] if _asks(self.train.layout) else []
-        return [self._trivial(), *self._on_the_side(), *last]
+        layout = self.train.layout
+        shown = [ShownRung(self.base)] if layout in (Layout.LABEL, Layout.PROMPT) and self.base.causal else []
+        last = [self._tuned_base()] if _asks(layout) else []
+        return [self._trivial(), *shown, *self._on_the_side(), *last]
 
     def _trivial(self) -> Way:
         """What is there without any learning: the model as it came, or always the same answer."""

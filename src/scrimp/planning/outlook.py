@@ -43,7 +43,7 @@ def outlook(run: Run, way: Way, winner: Climbed, protocol: Protocol, meter: Mete
     the metric does not count errors.
     """
     metric, found = build("metric", run.metric), winner.record.validation
-    if way.kind != "control" or found is None or not _counts_errors(run, metric):
+    if way.kind != "control" or way.asks or found is None or not _counts_errors(run, metric):
         return None
     allowed = _allowed(run)
     if not sizes(_learned(protocol), len(run.train.labels)) or (allowed.time or math.inf) < winner.record.bill.wall_s:

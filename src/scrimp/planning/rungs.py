@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from scrimp.examples.templates import Encoded
     from scrimp.serving.heads import Head
     from scrimp.serving.linear import EmbeddedPredictor
+    from scrimp.serving.memory import Memory
     from scrimp.serving.predictors import Predictor
     from scrimp.tuning.curve import CurvePoint
     from scrimp.tuning.plan import TunePlan
 
-__all__ = ["Base", "ConstantRung", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "SelfTrainedRung", "TunedRung",
-           "UntouchedRung", "WordCountsRung", "default_plan", "encoder_plan"]
+__all__ = ["Base", "ConstantRung", "FrozenRung", "JoinedRung", "NearestRung", "Rung", "SelfTrainedRung",
+           "ShownRung", "TunedRung", "UntouchedRung", "WordCountsRung", "default_plan", "encoder_plan"]
 
 _STOPPING_SHARE = 0.2  # of the rows of a training that validates
 _SAID = 0.5  # the probability from which on a tuned encoder says one of several labels
@@ -167,6 +168,11 @@ class Rung(abc.ABC):
     def in_place(self) -> bool:
         """Whether the model's own weights are tuned, so that it predicts as fast as before."""
         return False
+
+    @property
+    def asks(self) -> float:
+        """Questions of the usual length that each row costs a language model that nothing trains; 0 of other ways."""
+        return 0.0
 
     @abc.abstractmethod
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
@@ -303,7 +309,7 @@ class NearestRung(Rung):
     title = "Answer of the nearest training row"
 
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
-        from scrimp.serving.predictors import NearestAnswer
+        from scrimp.serving.memory import NearestAnswer
 
         return NearestAnswer.fit(train, meter=meter)
 
@@ -323,8 +329,42 @@ class UntouchedRung(Rung):
     def title(self) -> str:
         return f"{self.base.checkpoint.name}, untouched"
 
+    @property
+    def asks(self) -> float:
+        return 1.0
+
     def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
         return asked(self.base)
+
+
+class ShownRung(Rung):
+    """The base model as it came, shown the answers of the most similar rows before each question.
+
+    Liu, Shen, Zhang, Dolan, Carin and Chen 2022, "What Makes Good In-Context Examples for GPT-3?".
+    """
+
+    name = "demonstrations"
+    kind = "control"
+
+    base: Base
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+
+    @property
+    def title(self) -> str:
+        return f"{self.base.checkpoint.name}, shown similar rows"
+
+    @property
+    def asks(self) -> float:
+        from scrimp.serving.language import SHOWN
+
+        return 1.0 + SHOWN
+
+    def fit(self, train: Examples, folder: Path, meter: Meter) -> Predictor:
+        from scrimp.serving.memory import Memory
+
+        return asked(self.base, memory=Memory.of(train))
 
 
 class TunedRung(Rung):
@@ -474,8 +514,8 @@ _REGRESSIONS = {Layout.LABEL: "logistic regression", Layout.LABELS: "logistic re
                 Layout.SCORE: "ridge regression"}
 
 
-def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
-    """The predictor that asks ``base``, or its ``tuned`` form, for what the layout wants."""
+def asked(base: Base, tuned: nn.Module | None = None, memory: Memory | None = None) -> Predictor:
+    """The predictor that asks ``base``, or its ``tuned`` form, for what the layout wants, and shows it rows before."""
     from scrimp.serving.predictors import Generator, LabelNames, LabelScorer, PooledHead
 
     loaded = base.loaded.with_model(tuned) if tuned is not None else base.loaded
@@ -484,8 +524,8 @@ def asked(base: Base, tuned: nn.Module | None = None) -> Predictor:
     if not base.causal:
         return PooledHead(loaded, base.template) if tuned is not None else LabelNames(loaded, base.examples.labels)
     if base.examples.layout is Layout.LABEL:
-        return LabelScorer(loaded, base.template)
-    return Generator(loaded, base.template, max_new_tokens=base.longest_answer)
+        return LabelScorer(loaded, base.template, memory=memory)
+    return Generator(loaded, base.template, max_new_tokens=base.longest_answer, memory=memory)
 
 
 _OBJECTIVES = {Layout.LABEL: "classify", Layout.LABELS: "classify-each", Layout.SCORE: "regress"}

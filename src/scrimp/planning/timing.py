@@ -35,6 +35,7 @@ __all__ = ["Pace", "Timing", "kept", "shuffled"]
 _CLOSING_S, _CHECKED_ROWS = 10.0, 8  # the report; rows on which what was saved is compared
 _LOADING_S, _LOADING_SHARE_OF_TIME = 1.5, 0.05  # of a member of a blend; of all, as much is kept at most
 _ASKING_SHARE_OF_TIME = 0.2  # for all that the untouched model is asked, where there are controls
+_SHOWING_SHARE = 0.5  # of that, for what it is asked with rows that are shown before
 _ADAPTED_OVER_BASE = 1.5  # a model predicts that much slower under its adapter
 _RETENTION_S = {"causal": 15.0, "encoder": 4.0}
 _RETENTION_TOKENS, _RETENTION_SHARE_OF_TIME = {"causal": 9000, "encoder": 4000}, 0.03  # of a look at all; at most
@@ -86,7 +87,7 @@ class Timing:
         self._paces: dict[str, Pace] = {}
         self.foreseen: dict[str, Forecast] = {}
         bases = {way.base.checkpoint.fingerprint: way.base for way in ways
-                 if way.base and (way.kind != "control" or way.beside)}
+                 if way.base and (way.kind != "control" or way.asks or way.beside)}
         self._row_s: dict[str, float] = {
             name: kept(run.folder / f"row-seconds-{name[:16]}.json", partial(self._timed_row, base))
             for name, base in bases.items()}
@@ -114,8 +115,9 @@ class Timing:
         return self._tests.get(way.name, 0)
 
     def row_s(self, way: Rung) -> float:
-        """Seconds in which the model that it stands on predicts one row; 0 for a control."""
-        return self._row_s.get(way.base.checkpoint.fingerprint, 0.0) if way.base is not None else 0.0
+        """Seconds in which the model that it stands on is asked about one row; 0 where none is."""
+        asked_s = self._row_s.get(way.base.checkpoint.fingerprint, 0.0) if way.base is not None else 0.0
+        return asked_s * max(way.asks, 1.0)
 
     def _tuned_row_s(self, way: Rung) -> float:
         """Seconds in which it predicts one row once it is tuned; where it writes, it has learned when to stop."""
@@ -125,8 +127,8 @@ class Timing:
 
     @property
     def _slowest_s(self) -> float:
-        """Seconds of a row of the slowest model."""
-        return max(self._row_s.values(), default=0.0)
+        """Seconds of a row of the slowest way."""
+        return max(map(self.row_s, self._ways), default=0.0)
 
     @property
     def closing_s(self) -> float:
@@ -146,12 +148,12 @@ class Timing:
         return self._run.meter.remaining_s() > self.loading_s(ways) + _CLOSING_S / 2
 
     def rank(self, way: Rung) -> tuple[int, float]:
-        """By which ways are tried: controls, the untouched model, and then what is tuned, the quickest first."""
-        return ("control", "untouched", "adapted").index(way.kind), self._pace(way).row_s
+        """By which ways are tried: controls, what asks the untouched model, what is tuned; of each the quickest."""
+        return 2 if way.kind == "adapted" else int(way.asks > 0), way.asks + self._pace(way).row_s
 
     def deadline(self, way: Rung, before: Bill) -> Deadline:
-        """The bill of a rung that has spent ``before`` already; of a control little is to be checked at the end."""
-        keep_s = _CLOSING_S if way.kind == "control" else self.closing_s
+        """The bill of a rung that has spent ``before`` already; of what asks no model little is checked at the end."""
+        keep_s = _CLOSING_S if way.kind == "control" and not way.asks else self.closing_s
         return Deadline(self._run.meter, before=before, keep_s=keep_s)
 
     def after_s(self, way: Rung) -> float:
@@ -291,10 +293,11 @@ class Timing:
             raise BudgetError(self._too_dear(way), fix="declare a longer --budget")
         left = self._run.meter.remaining_s() - self.closing_s
         needed = self.row_s(way) * (self.tests(way) + len(protocol.judged))
-        if way.kind == "untouched" and needed > self._asking_s and any(one.kind == "control" for one in self._ways):
-            raise BudgetError(f"its predictions would take about {needed:.0f} s, more than a fifth of the time",
-                              fix="declare a longer --budget")
-        if way.kind == "untouched" and needed > _DOUBT * left:
+        allowed_s = self._asking_s if way.kind == "untouched" else _SHOWING_SHARE * self._asking_s
+        if way.asks and needed > allowed_s and any(one.kind == "control" for one in self._ways if not one.asks):
+            raise BudgetError(f"its predictions would take about {needed:.0f} s, more than the {allowed_s:.0f} s "
+                              "that they may take", fix="declare a longer --budget")
+        if way.asks and needed > _DOUBT * left:
             raise BudgetError(f"its predictions would take about {needed:.0f} s, {max(left, 0):.0f} s are left",
                               fix="declare a longer --budget")
         if way.kind == "adapted" and left < self._beside_s(way, protocol) + self._pace(way).least_s:
@@ -419,7 +422,7 @@ class Timing:
             asking_s = self.row_s(way) * (self.tests(way) + len(protocol.judged) + way.beside)
             needed_s = self._beside_s(way, protocol) if adapts else asking_s
             left_s = self._run.meter.remaining_s() - self.closing_s - rest_s - needed_s
-            if way.kind == "control" or left_s <= (pace.least_s if adapts else 0) or (adapts and not pace.row_s) \
+            if not (adapts or way.asks) or left_s <= (pace.least_s if adapts else 0) or (adapts and not pace.row_s) \
                     or not self._share(way):
                 continue
             trainings = self.protocol_of(way, protocol).trainings(len(self._run.train))

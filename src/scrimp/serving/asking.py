@@ -34,7 +34,8 @@ def chat_ids(served: Served, messages: Sequence[Mapping[str, str]]) -> list[int]
         if own is not None and own.layout in (Layout.PROMPT, Layout.PREFERENCE):
             if len(messages) == 1:
                 alone = own.model_copy(update={"max_tokens": _WIDE, "reserve": 0})
-                return alone.prompt({"prompt": messages[0]["content"]}, tokenizer)
+                row = {"prompt": messages[0]["content"]}
+                return alone.prompt(row, tokenizer, _shown_before(served, row))
             messages = _instructed(messages, own.asking)
         style = own.style if own is not None and own.style in ("chat", "plain") else \
             "chat" if has_chat_template(tokenizer) else "plain"
@@ -66,6 +67,10 @@ def ends_of(served: Served) -> frozenset[int]:
 
 def _template(served: Served) -> Template | None:
     return served.predictor.template if isinstance(served.predictor, Asked) else None
+
+
+def _shown_before(served: Served, row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return served.predictor.shown_before([row])[0] if isinstance(served.predictor, Asked) else []
 
 
 def _instructed(messages: Sequence[Mapping[str, Any]], instruction: str) -> list[dict[str, Any]]:

@@ -16,18 +16,22 @@ from scrimp.checkpoints.quantized import Bits, quantized_by
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, GuardError, ModelError, OptionError
 from scrimp.core.progress import bar, warn
-from scrimp.examples.records import Layout
+from scrimp.examples.records import Layout, input_text
 from scrimp.examples.templates import Template
 from scrimp.serving.base import Manifest, Prediction, Predictor, as_scores, as_sets, reference
+from scrimp.serving.memory import Memory
 from scrimp.serving.scoring import Normalise, calibrated, score_labels
 from scrimp.serving.textlosses import token_losses
 from scrimp.signals.decoding import generate
 from scrimp.signals.passes import by_length, charge, evaluating, padded
 
-__all__ = ["Asked", "Generator", "LabelScorer", "PooledHead", "bits_here"]
+__all__ = ["SHOWN", "Asked", "Generator", "LabelScorer", "PooledHead", "bits_here"]
 
 _CONTENT_FREE = ("N/A", "[MASK]", "")  # as in Zhao et al. 2021
 _MAX_NEW_TOKENS = 256
+_SHOWN = "shown"  # the setting, and the folder of what is shown
+_MOST_SHOWN = 64
+SHOWN = 4  #: rows that are shown before a question, if nothing else is said
 
 
 class Asked(Predictor):
@@ -36,10 +40,15 @@ class Asked(Predictor):
     Args:
         loaded: the model, with its adapter or head if it has one.
         template: the one that training used.
+        memory: of rows that are shown before each question, the most similar ones; None shows none.
+        shown: how many of them, as far as the model reads that many tokens.
     """
 
-    def __init__(self, loaded: Loaded, template: Template) -> None:
+    def __init__(self, loaded: Loaded, template: Template, *, memory: Memory | None = None, shown: int = SHOWN) -> None:
+        if memory is not None and template.layout not in (Layout.LABEL, Layout.PROMPT):
+            raise DataError(f"no rows are shown before {template.layout.noun}")
         self._loaded, self._template, self.labels = loaded, template, tuple(template.labels)
+        self._memory, self._shown = memory, shown
         self._fingerprint = template.fingerprint(loaded.tokenizer)
 
     @property
@@ -51,10 +60,31 @@ class Asked(Predictor):
         """What else `restore` needs to know."""
         return {}
 
+    def shown_before(self, rows: Sequence[Mapping[str, Any]]) -> list[list[tuple[str, str]]]:
+        """Of each row the questions and answers that are shown before it."""
+        if self._memory is None:
+            return [[] for _ in rows]
+        return self._memory.nearest([input_text(row) for row in rows], self._shown)
+
+    def prompts(self, rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+        """What the model is asked about each row."""
+        return [self._prompt(row, shown) for row, shown in zip(rows, self.shown_before(rows), strict=True)]
+
+    def _prompt(self, row: Mapping[str, Any], shown: Sequence[tuple[str, str]]) -> list[int]:
+        """With as many of the rows that are shown, from the most similar, as the model has positions for."""
+        ids = self._template.prompt(row, self._loaded.tokenizer, shown)
+        most = getattr(self._loaded.model.config, "max_position_embeddings", None) or len(ids)
+        if not shown or len(ids) + self._template.max_tokens <= most:
+            return ids
+        return self._prompt(row, shown[1:])
+
     def write(self, folder: Path) -> Manifest:
         _write_model(self._loaded, folder)
+        if self._memory is not None:
+            self._memory.write(folder / _SHOWN)
         return Manifest(kind=self.kind, labels=self.labels, template=self._template.model_dump(mode="json"),
-                        template_fingerprint=self._fingerprint, base=reference(self._loaded), settings=self.settings())
+                        template_fingerprint=self._fingerprint, base=reference(self._loaded),
+                        settings={**self.settings(), **({_SHOWN: self._shown} if self._memory is not None else {})})
 
     @classmethod
     def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> Self:
@@ -73,11 +103,13 @@ class Asked(Predictor):
             raise GuardError("the template writes other tokens than in training", where=str(folder),
                              why="the tokenizer, its chat template, or scrimp's rendering has changed since",
                              fix="use the tokenizer and the scrimp version that the model was tuned with")
-        return cls(loaded, template, **cls.options_from(manifest))
+        own = {name: value for name, value in manifest.settings.items() if name != _SHOWN}
+        return cls(loaded, template, **cls.options_from(manifest.model_copy(update={"settings": own})),
+                   **_remembered(manifest, folder))
 
     @classmethod
     def options_from(cls, manifest: Manifest) -> dict[str, Any]:
-        """Checked keyword arguments of the constructor from the manifest's settings."""
+        """Checked keyword arguments of the constructor from the manifest's settings of this kind."""
         manifest.positive()
         return {}
 
@@ -93,10 +125,10 @@ class LabelScorer(Asked):
     kind: ClassVar[str] = "label-scorer"
 
     def __init__(self, loaded: Loaded, template: Template, *, calibrate: bool = False,
-                 normalise: Normalise = "sum") -> None:
+                 normalise: Normalise = "sum", memory: Memory | None = None, shown: int = SHOWN) -> None:
         if template.layout is not Layout.LABEL or len(template.labels) < 2:
             raise DataError("label scoring needs a template with at least two labels")
-        super().__init__(loaded, template)
+        super().__init__(loaded, template, memory=memory, shown=shown)
         self._calibrate, self._normalise = calibrate, normalise
         self._prior: np.ndarray | None = None
 
@@ -109,10 +141,9 @@ class LabelScorer(Asked):
         return as_scores(scores, self.labels)
 
     def _score(self, rows: Sequence[Mapping[str, Any]], meter: Meter | None) -> np.ndarray:
-        tokenizer = self._loaded.tokenizer
-        answers = self._template.answers(tokenizer)
-        return score_labels(self._loaded, [self._template.prompt(row, tokenizer) for row in rows],
-                            [answers[label] for label in self.labels], normalise=self._normalise, meter=meter)
+        answers = self._template.answers(self._loaded.tokenizer)
+        return score_labels(self._loaded, self.prompts(rows), [answers[label] for label in self.labels],
+                            normalise=self._normalise, meter=meter)
 
     def settings(self) -> dict[str, Any]:
         return {"calibrate": self._calibrate, "normalise": self._normalise}
@@ -137,8 +168,9 @@ class Generator(Asked):
 
     kind: ClassVar[str] = "generator"
 
-    def __init__(self, loaded: Loaded, template: Template, *, max_new_tokens: int = _MAX_NEW_TOKENS) -> None:
-        super().__init__(loaded, template)
+    def __init__(self, loaded: Loaded, template: Template, *, max_new_tokens: int = _MAX_NEW_TOKENS,
+                 memory: Memory | None = None, shown: int = SHOWN) -> None:
+        super().__init__(loaded, template, memory=memory, shown=shown)
         self._max_new_tokens = max_new_tokens
 
     def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
@@ -148,8 +180,8 @@ class Generator(Asked):
             return [{"loss": loss, "tokens": count} for loss, count in losses]
         if self._template.layout is Layout.PREFERENCE and all("rejected" in row for row in rows):
             return self._compared(rows, meter)
-        made = generate(self._loaded, [self._template.prompt(row, tokenizer) for row in rows], meter=meter,
-                        max_new_tokens=self._max_new_tokens, stop=[self._template.end(tokenizer)])
+        made = generate(self._loaded, self.prompts(rows), meter=meter, max_new_tokens=self._max_new_tokens,
+                        stop=[self._template.end(tokenizer)])
         return [{"text": tokenizer.decode(ids, skip_special_tokens=True)} for ids in made]
 
     def _compared(self, rows: Sequence[Mapping[str, Any]], meter: Meter | None) -> list[Prediction]:
@@ -232,3 +264,13 @@ def _template(manifest: Manifest, folder: Path) -> Template:
         return Template.parse(manifest.template or {}, where=str(folder))
     except OptionError as error:
         raise ModelError("the saved template is damaged", where=str(folder), why=error.what) from None
+
+
+def _remembered(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    """The rows that are shown before a question, and how many of them; nothing where none are."""
+    if _SHOWN not in manifest.settings:
+        return {}
+    shown = manifest.settings[_SHOWN]
+    if not isinstance(shown, int) or isinstance(shown, bool) or not 0 < shown <= _MOST_SHOWN:
+        raise ModelError(f"{shown!r:.40} rows cannot be shown before a question", where=str(folder))
+    return {"memory": Memory.read(folder / _SHOWN), "shown": shown}

@@ -12,7 +12,8 @@ from scrimp.serving.blend import Blend
 from scrimp.serving.features import LabelNames
 from scrimp.serving.language import Generator, LabelScorer, PooledHead
 from scrimp.serving.linear import FrozenHead, JoinedHead, WordCounts
-from scrimp.serving.words import Constant, NearestAnswer
+from scrimp.serving.memory import NearestAnswer
+from scrimp.serving.words import Constant
 
 __all__ = ["KINDS", "Blend", "Constant", "FrozenHead", "Generator", "JoinedHead", "LabelNames", "LabelScorer",
            "NearestAnswer", "PooledHead", "Prediction", "Predictor", "WordCounts", "base_of", "load_predictor"]

@@ -1,4 +1,4 @@
-"""What needs no pretrained model: words counted, the answer of the nearest training row, and always the same answer."""
+"""What needs no pretrained model: words, counted and weighed, and always the same answer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from scrimp.checkpoints.validation import read_object
 from scrimp.core.budget import Meter
 from scrimp.core.errors import DataError, ModelError
 from scrimp.core.workspace import atomic_write
-from scrimp.examples.records import Examples, Layout, input_text
-from scrimp.serving.base import Manifest, Prediction, Predictor, as_sets, read_tensors, wanted_text, write_tensors
+from scrimp.examples.records import Examples, Layout
+from scrimp.serving.base import Manifest, Prediction, Predictor, as_sets, read_tensors, write_tensors
 from scrimp.serving.heads import checked, has_each
 from scrimp.tuning.heads.several import best_threshold
 
-__all__ = ["Constant", "NearestAnswer", "fitted_vectorizer", "read_vocabulary", "restored_vectorizer",
-           "write_vocabulary"]
+__all__ = ["Constant", "fitted_vectorizer", "read_texts", "read_vocabulary", "restored_vectorizer", "write_vocabulary"]
 
 _VOCABULARY = "vocabulary.json"
-_ANSWERS = "answers.json"
 _WORDS = r"(?u)\w+|[^\w\s]"  # punctuation and emoji carry meaning too, and leave no text without a word
 
 
@@ -74,46 +72,6 @@ class Constant(Predictor):
                    threshold=checked(manifest.settings, positive=("threshold",))["threshold"])
 
 
-class NearestAnswer(Predictor):
-    """The answer of the training row whose words are the most similar: looking up, without any learning."""
-
-    kind: ClassVar[str] = "nearest-answer"
-
-    def __init__(self, vectorizer: Any, inputs: Sequence[str], answers: Sequence[str]) -> None:
-        self._vectorizer, self._inputs, self._answers = vectorizer, list(inputs), list(answers)
-        self._known = vectorizer.transform(self._inputs)
-
-    @classmethod
-    def fit(cls, train: Examples, *, meter: Meter | None = None) -> NearestAnswer:
-        """Remember the rows of a layout with free answers.
-
-        Raises:
-            DataError: if no input has a word.
-        """
-        inputs = [input_text(row) for row in train.rows]
-        return cls(fitted_vectorizer(inputs)[0], inputs, [wanted_text(row) for row in train.rows])
-
-    def predict(self, rows: Sequence[Mapping[str, Any]], *, meter: Meter | None = None) -> list[Prediction]:
-        if not rows:
-            return []
-        likeness = self._vectorizer.transform([input_text(row) for row in rows]) @ self._known.T
-        return [{"text": self._answers[int(at)]} for at in np.asarray(likeness.argmax(axis=1)).ravel()]
-
-    def write(self, folder: Path) -> Manifest:
-        write_vocabulary(folder, self._vectorizer)
-        write_tensors(folder, idf=self._vectorizer.idf_)
-        atomic_write(folder / _ANSWERS, json.dumps({"inputs": self._inputs, "answers": self._answers}))
-        return Manifest(kind=self.kind)
-
-    @classmethod
-    def restore(cls, folder: Path, manifest: Manifest, checkpoint: Checkpoint | None) -> NearestAnswer:
-        words = read_vocabulary(folder)
-        inputs, answers = _texts(folder / _ANSWERS, "inputs"), _texts(folder / _ANSWERS, "answers")
-        if len(inputs) != len(answers):
-            raise ModelError(f"{len(inputs)} inputs have {len(answers)} answers", where=str(folder / _ANSWERS))
-        return cls(restored_vectorizer(words, read_tensors(folder, idf=(len(words),))["idf"]), inputs, answers)
-
-
 def _vectorizer(**known: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -145,13 +103,18 @@ def read_vocabulary(folder: Path) -> list[str]:
     Raises:
         ModelError: if the file is missing or damaged, or a word occurs twice.
     """
-    words = _texts(folder / _VOCABULARY, "words")
+    words = read_texts(folder / _VOCABULARY, "words")
     if len(set(words)) < len(words):
         raise ModelError("a word occurs twice", where=str(folder / _VOCABULARY))
     return words
 
 
-def _texts(path: Path, key: str) -> list[str]:
+def read_texts(path: Path, key: str) -> list[str]:
+    """The texts that a JSON file tells under ``key``.
+
+    Raises:
+        ModelError: if it tells none there, or something else.
+    """
     found = read_object(path).get(key)
     if not isinstance(found, list) or not found or not all(isinstance(text, str) for text in found):
         raise ModelError(f"'{key}' is no list of texts", where=str(path))

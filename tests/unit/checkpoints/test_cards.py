@@ -25,6 +25,7 @@ def test_a_card_states_what_it_must():
     assert front == {"license": "apache-2.0", "base_model": "org/model", "tags": ["scrimp"]}
     for fact in ("ab" * 32, "64 rows", '"rank": 8', "240.0", "accuracy", "0.77 to 0.845", "80", "3 rows leaked"):
         assert fact in said
+    assert "holds these rows" not in said and "holds these rows" in card({**FACTS, "remembers": True})
 
 
 @given(st.text(max_size=60), st.text(max_size=60))

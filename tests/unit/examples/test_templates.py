@@ -190,6 +190,29 @@ def test_pieces_joined_are_the_whole_chat_tokenised(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_what_is_shown_stands_before_the_question_as_turns_of_a_chat(tokenizer: Any) -> None:
+    tok = tokenizer()
+    template = Template.for_(tok, read(PAIRS), system="be brief", instruction="go on")
+    asked = template.prompt(PAIRS[0], tok, [("1 + 1 = ?", "2"), ("hi", "yo")])
+    turns = [("system", "be brief"), ("user", "go on\n\n1 + 1 = ?"), ("assistant", "2"), ("user", "hi"),
+             ("assistant", "yo"), ("user", "one two")]
+    chat = Template(layout=Layout.CHAT, style=template.style)
+    assert asked == chat.prompt({"messages": [{"role": role, "content": said} for role, said in turns]}, tok)
+    assert template.prompt(PAIRS[0], tok, []) == template.prompt(PAIRS[0], tok)
+
+
+def test_what_is_shown_is_a_form_like_the_question_and_cut_like_it() -> None:
+    tok = toys.plain()
+    template = Template.for_(tok, read(LABELS), instruction="judge", max_tokens=60)
+    said = tok.decode(template.prompt({"text": "bad"}, tok, [("good " * 50, "positive")]), skip_special_tokens=True)
+    shown, _, question = said.partition(" positive")
+    assert shown.startswith("judge\n\nText: good good") and shown.endswith("\nLabel:")
+    assert question == "\n\nText: bad\nLabel:"
+    alone = tok.decode(template.prompt({"text": "good " * 50}, tok), skip_special_tokens=True)
+    assert shown == alone
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_a_long_text_is_cut_alike_for_every_label_and_when_asked(tokenizer: Any) -> None:
     tok, text = tokenizer(), "what a good film, " * 200
     template = Template.for_(tok, read(LABELS), max_tokens=200)

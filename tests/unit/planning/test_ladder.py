@@ -23,7 +23,8 @@ from scrimp.reports import terminal
 from scrimp.serving import predictors, scoring
 from scrimp.tuning import trainer
 
-EVERY = ["untouched", "word-counts", "frozen-features", "features-and-words", "tuned-encoder", "lora", "blend"]
+EVERY = ["untouched", "demonstrations", "word-counts", "frozen-features", "features-and-words", "tuned-encoder", "lora",
+         "blend"]
 SAID = {"positive": "I loved it", "negative": "I hated it"}
 
 
@@ -72,7 +73,7 @@ def whole(fit, tmp_path_factory):
 def test_every_rung_is_tried_judged_and_billed(whole):
     _, outcome = whole
     assert [rung.name for rung in outcome.rungs] == EVERY
-    assert [rung.computed[:17] for rung in outcome.rungs[:4]] == [""] * 4
+    assert [rung.computed[:17] for rung in outcome.rungs[:5]] == [""] * 5
     encoder, lora, blend = outcome.rungs[-3:]
     assert lora.computed.startswith("on the fast path,")
     for way in outcome.rungs:
@@ -96,12 +97,12 @@ def test_every_rung_is_tried_judged_and_billed(whole):
 
 def test_cost_is_foreseen_and_told_beside_what_was_spent(whole):
     folder, outcome = whole
-    untouched, words, frozen, joined, encoder, lora, _ = outcome.rungs
+    untouched, shown, words, frozen, joined, encoder, lora, _ = outcome.rungs
     assert words.foreseen is frozen.foreseen is joined.foreseen is untouched.foreseen.peak_memory is None
     for tuned in (encoder, lora):
         assert 0.2 < tuned.foreseen.peak_memory / tuned.bill.peak_memory < 5
     assert outcome.foreseen.peak_memory == max(tuned.foreseen.peak_memory for tuned in (encoder, lora))
-    assert sum(way.foreseen.wall_s for way in (untouched, encoder, lora)) < outcome.foreseen.wall_s <= 600
+    assert sum(way.foreseen.wall_s for way in (untouched, shown, encoder, lora)) < outcome.foreseen.wall_s <= 600
     assert "foreseen for lora" in capture(terminal.table(outcome))
     assert "What each way was foreseen to cost" in (folder / "run" / "report.html").read_text()
 
@@ -303,9 +304,19 @@ def test_rows_are_tokenized_once_for_one_training(causal_folder, monkeypatch):
 
 def test_answers_are_judged_by_exact_match(fit):
     outcome = fit(sums(40), test=sums(10, 100))
-    assert [rung.name for rung in outcome.rungs] == ["untouched", "nearest-answer", "lora"]
+    assert [rung.name for rung in outcome.rungs] == ["untouched", "demonstrations", "nearest-answer", "lora"]
     assert outcome.best.test[0].metric == "exact-match"
     assert all(sample.target for sample in outcome.samples)
+
+
+@pytest.mark.parametrize("rows", [sums(12), labelled(12)], ids=["prompts", "labels"])
+def test_a_model_that_is_shown_rows_keeps_them_and_says_so(fit, tmp_path, rows):
+    outcome = fit(rows, into=tmp_path, rungs="demonstrations")
+    assert (outcome.winner, outcome.best.kind, outcome.best.trainable) == ("demonstrations", "control", 0)
+    assert "holds these rows" in (tmp_path / "run" / "model" / "README.md").read_text()
+    again = scrimp.predict(run=tmp_path / "run", data=rows[:3])
+    assert len(again) == 3 and again[0].keys() & {"label", "text"}
+    assert outcome.outlook is None
 
 
 def test_documents_are_judged_by_perplexity(fit):
@@ -319,7 +330,7 @@ def test_documents_are_judged_by_perplexity(fit):
 
 def test_an_encoder_is_tuned_under_a_head(fit, encoder_folder):
     outcome = fit(labelled(30), test=labelled(10, 100), model=str(encoder_folder))
-    assert [rung.name for rung in outcome.rungs] == EVERY
+    assert [rung.name for rung in outcome.rungs] == [name for name in EVERY if name != "demonstrations"]
     assert rung(outcome, "lora").retention.higher_is_better
 
 

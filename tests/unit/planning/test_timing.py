@@ -45,7 +45,7 @@ def foreseen(folder: Path, *kinds: str, quantized: bool = False, mapped: int = 0
                           ledger=SimpleNamespace(write=lambda *_, **__: None))
     tuned = SimpleNamespace(name="adapted", tokens=lambda _: 4000, step_tokens=lambda _: 80, batch_tokens=lambda _: 80,
                             base=SimpleNamespace(mapped=mapped))
-    ways = [SimpleNamespace(kind=kind, name=kind, beside=0, base=base, in_place=False,
+    ways = [SimpleNamespace(kind=kind, name=kind, asks=0, beside=0, base=base, in_place=False,
                             quantized=quantized and kind == "adapted") for kind in kinds]
     found = Timing(run, ways)  # type: ignore[arg-type]
     found._saw(tuned, Probe(tokens_per_s=100.0, resting_memory=1024 * MIB, fixed_memory=8 * MIB,  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def budgeted(folder: Path, row_s: dict[str, float], rows: Documents = ROWS,
     run = SimpleNamespace(folder=folder, test=budget.pop("test", None), train=rows, meter=Meter(Budget(time=time)),
                           request=SimpleNamespace(budget=Budget(time=time, **budget), seed=0))
     base = standing(folder)
-    ways = [SimpleNamespace(kind="adapted", name=name, beside=0, quantized=False, in_place=False, base=base)
+    ways = [SimpleNamespace(kind="adapted", name=name, asks=0, beside=0, quantized=False, in_place=False, base=base)
             for name in row_s]
     found = Timing(run, ways)  # type: ignore[arg-type]
     found._paces = {name: timing.Pace(row_s=seconds) for name, seconds in row_s.items()}
@@ -153,6 +153,21 @@ def test_a_way_of_which_few_steps_are_planned_is_given_so_much_and_a_share_of_wh
     rest = found._beside_s(small, protocol) + found.closing_s + found.after_s(large)  # type: ignore[arg-type]
     judging = found._judging_s(large, protocol)  # type: ignore[arg-type]
     assert given == pytest.approx((3600 - rest - judging) / 2 * 24 / 34, rel=0.02)  # 0.3 of 80 s beside 10 s a row
+
+
+def test_what_shows_rows_is_asked_so_much_longer_and_left_out_sooner(tmp_path: Path) -> None:
+    found, (tuned,) = budgeted(tmp_path, {"only": 1.0}, time="10m")
+    untouched, shown, words = (SimpleNamespace(kind=kind, name=name, asks=asks, beside=0, base=base) for
+                               kind, name, asks, base in [("untouched", "untouched", 1.0, tuned.base),
+                                                          ("control", "shown", 5.0, tuned.base),
+                                                          ("control", "words", 0.0, None)])
+    found._ways = [tuned, shown, untouched, words]  # type: ignore[list-item]
+    assert sorted(found._ways, key=found.rank) == [words, untouched, shown, tuned]
+    assert found.row_s(shown) == pytest.approx(5 * found.row_s(untouched)) == 0.5  # type: ignore[arg-type]
+    judged = Protocol(((ROWS, tuple(range(100, 400))),), refit=True, words="others")
+    found.require(untouched, judged)  # type: ignore[arg-type]
+    with pytest.raises(BudgetError, match="would take about 150 s, more than the 60 s"):
+        found.require(shown, judged)  # type: ignore[arg-type]
 
 
 def test_what_is_tuned_in_place_predicts_as_fast_as_before(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from scrimp.examples.records import Examples, Layout
 from scrimp.examples.templates import Template
 from scrimp.serving.base import MANIFEST, as_scores
 from scrimp.serving.heads import LabelsHead, ScoreHead
+from scrimp.serving.memory import Memory
 from scrimp.serving.predictors import (
     KINDS,
     Blend,
@@ -83,7 +84,9 @@ def make(kind, causal_folder, encoder_folder):
         "label-scorer": lambda: LabelScorer(causal, labelled, calibrate=True, normalise="mean"),
         "label-scorer, tuned": lambda: LabelScorer(causal.with_model(stirred(LoRA().attach(causal.model))), labelled),
         "label-scorer, full": lambda: LabelScorer(causal.with_model(stirred(Full().attach(causal.model))), labelled),
+        "label-scorer, shown": lambda: LabelScorer(causal, labelled, memory=Memory.of(LABELLED), shown=2),
         "generator": lambda: Generator(causal, prompted, max_new_tokens=5),
+        "generator, shown": lambda: Generator(causal, prompted, max_new_tokens=5, memory=Memory.of(PROMPTED), shown=1),
         "generator, tuned": lambda: Generator(causal.with_model(stirred(LoRA().attach(causal.model))), prompted),
         "pooled-head": lambda: PooledHead(encoder.with_model(stirred(LoRA().attach(headed()))), pooled),
         "pooled-head, full": lambda: PooledHead(encoder.with_model(stirred(Full().attach(headed()))), pooled),
@@ -112,11 +115,11 @@ def make(kind, causal_folder, encoder_folder):
     }[kind]()
 
 
-EVERY = ["label-scorer", "label-scorer, tuned", "label-scorer, full", "generator", "generator, tuned", "pooled-head",
-         "pooled-head, full", "pooled-head, unit", "frozen-head", "frozen-head, causal", "joined-head",
-         "joined-head, causal", "label-names", "word-counts", "nearest-answer", "blend", "pooled-head, score",
-         "frozen-head, score", "joined-head, score", "word-counts, score", "constant", "blend, score",
-         "pooled-head, labels", "frozen-head, labels", "joined-head, labels", "word-counts, labels",
+EVERY = ["label-scorer", "label-scorer, tuned", "label-scorer, full", "label-scorer, shown", "generator",
+         "generator, tuned", "generator, shown", "pooled-head", "pooled-head, full", "pooled-head, unit", "frozen-head",
+         "frozen-head, causal", "joined-head", "joined-head, causal", "label-names", "word-counts", "nearest-answer",
+         "blend", "pooled-head, score", "frozen-head, score", "joined-head, score", "word-counts, score", "constant",
+         "blend, score", "pooled-head, labels", "frozen-head, labels", "joined-head, labels", "word-counts, labels",
          "constant, labels", "blend, labels"]
 
 
