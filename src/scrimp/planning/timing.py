@@ -46,6 +46,7 @@ _LEAST_TEST_ROWS = 25
 _TIMED_ROWS = (0, 1, 3, 7, 15, 24)  # where portions begin and end: on a slow machine the first ones must do
 _TIMED_ANSWERS = (0, 1, 9, 25)  # of what writes: many answers are written in little more time than one
 _TIMED_SHARE_OF_TIME, _PROBED_SHARE_OF_TIME = 0.03, 0.06  # at most, but for a first portion, which warms up
+_WARMED_SHARE_OF_TIME = 0.2  # a first row that takes longer is not followed by another
 _TRAINED_OVER_ASKED = 3.0  # a row is trained on that much slower than it is predicted
 _LEAST_TRAINING_S, _LEAST_STEPS = 3.0, 4
 _DOUBT = 1.5  # what is foreseen to take that many times what is left is not begun
@@ -220,21 +221,23 @@ class Timing:
     def _timed_row(self, base: Base) -> float:
         """The median of a few portions, as one may be disturbed.
 
-        The first is the shortest row, which warms up; where that took long, it must do, by how long the others are.
+        The first is the shortest row, which warms up and loads the model; where that took long, a single row follows,
+        and where it took very long, it must do, by how long the others are.
         """
         predictor, portions = asked(base), _TIMED_ANSWERS if base.writes else _TIMED_ROWS
         few = [*shuffled(self._run.train, self._run.request.seed).rows[:portions[-1]]]
         lengths = [len(input_text(row)) for row in few]
         few.insert(0, few.pop(lengths.index(min(lengths))))
-        enough_s, seconds = self._run.meter.remaining_s() * _TIMED_SHARE_OF_TIME, list[float]()
+        left_s, seconds = self._run.meter.remaining_s(), list[float]()
+        enough_s = left_s * _TIMED_SHARE_OF_TIME
         with self._run.meter.part() as whole:
             for start, end in pairwise(portions):
-                if not (rows := few[start:end]):
+                if not (rows := few[start:end if whole.elapsed_s() <= _DOUBT * enough_s else start + 1]):
                     break
                 with whole.part() as part:
                     predictor.predict(rows, meter=part)
                 seconds.append(part.bill().wall_s / len(rows))
-                if whole.elapsed_s() > (enough_s if len(seconds) > 1 else _DOUBT * enough_s):
+                if whole.elapsed_s() > (enough_s if len(seconds) > 1 else _WARMED_SHARE_OF_TIME * left_s):
                     break
         return median(seconds[1:] or [seconds[0] * mean(lengths) / max(min(lengths), 1)])
 
