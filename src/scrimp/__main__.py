@@ -2,6 +2,6 @@
 
 import sys
 
-from scrimp.cli.app import main
+from scrimp.cli.app import command
 
-sys.exit(main())
+sys.exit(command())

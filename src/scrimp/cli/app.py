@@ -5,6 +5,7 @@ What a person typed is parsed here and done by the verb; every failure is told i
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import sys
@@ -19,11 +20,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from pydantic.fields import FieldInfo
 
+from scrimp.core.budget import Moment
 from scrimp.core.errors import OptionError, ScrimpError
 from scrimp.recipes.yamltext import read
 from scrimp.verbs import VERBS, Verb
 
-__all__ = ["app", "main"]
+__all__ = ["app", "command", "main"]
 
 BUG, BROKEN_PIPE, INTERRUPTED = 70, 141, 130
 _P = inspect.Parameter
@@ -134,13 +136,25 @@ def _default_text(field: FieldInfo) -> Callable[[Any], str] | bool:
     return lambda _: str(field.default)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def command() -> int:
+    """What the program ``scrimp`` is: the command line, billed from the start of the process; returns the exit code."""
+    code = main(since=Moment.of_start())
+    gc.freeze()  # else the interpreter looks through all that is left once more, for seconds, before it ends
+    return code
+
+
+def main(arguments: Sequence[str] | None = None, since: Moment | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Args:
+        arguments: of the command; None takes those of the process.
+        since: when it was asked for, if that was before this moment.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _answer(list(sys.argv[1:] if arguments is None else arguments))
+        return _answer(list(sys.argv[1:] if arguments is None else arguments), since or Moment.now())
     except ScrimpError as error:
         return _tell(error)
     except KeyboardInterrupt:
@@ -154,14 +168,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _bug()
 
 
-def _answer(arguments: list[str]) -> int:
+def _answer(arguments: list[str], since: Moment) -> int:
     asked = _parse(arguments)
     if asked is not None:
         from scrimp.cli.show import show
 
         _quiet_libraries()
         request = asked.verb.parse(asked.options, where=f"scrimp {asked.verb.named()}")
-        show(request, request.done(), as_json=asked.json)
+        show(request, request.done(since), as_json=asked.json)
     sys.stdout.flush()
     return 0
 

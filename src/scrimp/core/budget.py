@@ -7,6 +7,7 @@ evaluation and training are all charged to the same meter, so the bill is of the
 from __future__ import annotations
 
 import math
+import os
 import resource
 import threading
 import time
@@ -14,11 +15,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from scrimp.core.errors import BudgetError
 from scrimp.core.options import Bytes, Options, Seconds
 
-__all__ = ["Bill", "Budget", "Meter", "resident_bytes"]
+__all__ = ["Bill", "Budget", "Meter", "Moment", "resident_bytes"]
+
+
+_OF_THIS_PROCESS = Path("/proc/self/stat")
+_STARTED_AT = 19  # which number there, behind the program's name, tells when the process was started
+_TICK_S, _LONGEST_START_S = 0.02, 300.0  # of the clock that tells it; what would be longer is not believed
 
 
 class Budget(Options):
@@ -115,6 +122,35 @@ class _MemoryWatch:
 _WATCH = _MemoryWatch()
 
 
+@dataclass(frozen=True)
+class Moment:
+    """When something began.
+
+    Attributes:
+        wall: seconds on the monotonic clock.
+        cpu: seconds that this process had worked.
+    """
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """This moment."""
+        return cls(time.monotonic(), time.process_time())
+
+    @classmethod
+    def of_start(cls) -> Self:
+        """When this process was started, as far as the system tells it; else, or if that cannot be, this moment."""
+        now = cls.now()
+        try:
+            ticks = int(_OF_THIS_PROCESS.read_text(encoding="utf-8").rpartition(")")[2].split()[_STARTED_AT])
+            ran_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        except (OSError, AttributeError, ValueError, IndexError):
+            return now
+        return cls(now.wall - ran_s, 0.0) if now.cpu <= ran_s + _TICK_S and ran_s <= _LONGEST_START_S else now
+
+
 @dataclass
 class Meter:
     """A running clock over a budget.
@@ -122,21 +158,23 @@ class Meter:
     Args:
         budget: what may be spent; none means no limit.
         before: what earlier, killed attempts at the same work have spent already.
+        parent: the meter of which this is a part.
+        since: when the work was asked for, if that was before now.
     """
 
     budget: Budget = field(default_factory=Budget)
     before: Bill = field(default_factory=Bill)
     parent: Meter | None = None
+    since: Moment = field(default_factory=Moment.now)
 
     def __post_init__(self) -> None:
-        self._wall, self._cpu = time.monotonic(), time.process_time()
         self._charged = Bill()
         self._closed: Bill | None = None
         _WATCH.start(id(self))
 
     def elapsed_s(self) -> float:
         """Wall seconds spent, earlier attempts included."""
-        return self.before.wall_s + time.monotonic() - self._wall
+        return self.before.wall_s + time.monotonic() - self.since.wall
 
     def remaining_s(self) -> float:
         """Wall seconds left of the tightest time budget above this part; infinite if none is declared."""
@@ -181,7 +219,7 @@ class Meter:
         """Everything spent until now, or until the part was closed."""
         if self._closed is not None:
             return self._closed
-        clock = Bill(wall_s=time.monotonic() - self._wall, cpu_s=time.process_time() - self._cpu,
+        clock = Bill(wall_s=time.monotonic() - self.since.wall, cpu_s=time.process_time() - self.since.cpu,
                      peak_memory=_WATCH.peak(id(self)))
         return self.before + self._charged + clock
 

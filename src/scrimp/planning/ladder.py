@@ -80,7 +80,8 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome], *, column: str |
 
     What the training rows' ``column`` says makes another run of them, beside the rows themselves.
     """
-    meter = Meter(request.budget)
+    meter = Meter(request.budget, since=request.since)
+    starting = meter.bill()
     with meter.part() as reading:
         material = gather(request, keep_found=column is not None)
         base = _resolve(_stands_on(request, kind, material.train.layout))
@@ -96,7 +97,7 @@ def _run(request: Any, kind: str, do: Callable[[Run], Outcome], *, column: str |
 
     def make(folder: Path) -> None:
         run = Run(request, material, base, folder, meter)
-        run.parts["reading"] = reading.bill()
+        run.parts |= {"starting": starting, "reading": reading.bill()}
         try:
             with graceful(), listening(Written(run.ledger)):
                 found = do(run)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pace", "Timing", "kept", "shuffled"]
 
-_CLOSING_S, _CHECKED_ROWS = 10.0, 8  # the report; rows on which what was saved is compared
+_CLOSING_S, _CHECKED_ROWS = 6.0, 8  # the report; rows on which what was saved is compared
 _LOADING_S, _LOADING_SHARE_OF_TIME = 1.5, 0.05  # of a member of a blend; of all, as much is kept at most
 _ASKING_SHARE_OF_TIME = 0.2  # for all that the untouched model is asked, where there are controls
 _SHOWING_SHARE = 0.5  # of that, for what it is asked with rows that are shown before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
+from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import reduce
 from operator import or_
@@ -16,11 +17,14 @@ import platformdirs
 from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
+from scrimp.core.budget import Moment
 from scrimp.core.errors import OptionError, WorkspaceError
 from scrimp.core.memory import is_out_of_memory, too_little
 from scrimp.core.options import Options
 
 __all__ = ["Verb", "Workspaced", "default_workspace", "held", "own_option", "plain"]
+
+_SINCE: ContextVar[Moment | None] = ContextVar("since", default=None)
 
 
 def default_workspace() -> Path:
@@ -61,6 +65,11 @@ class Verb(Options, ABC):
     rest: ClassVar[str | None] = None
     examples: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def since(self) -> Moment:
+        """From when on it is billed: when it was asked for, or this moment if it is not being done."""
+        return _SINCE.get() or Moment.now()
+
     @abstractmethod
     def do(self) -> Any:
         """Do it and return what came of it."""
@@ -75,18 +84,24 @@ class Verb(Options, ABC):
         """Check the options and do it."""
         return cls.parse(options, where=f"scrimp {cls.named()}").done()
 
-    def done(self) -> Any:
+    def done(self, since: Moment | None = None) -> Any:
         """What came of `do`, whose failure for want of memory is told as one.
 
+        Args:
+            since: when it was asked for, if that was before this moment.
+
         Raises:
-            BudgetError: then.
+            BudgetError: if memory is wanting.
         """
+        before = _SINCE.set(since or Moment.now())
         try:
             return self.do()
         except (MemoryError, RuntimeError, ImportError, OSError) as error:
             if not is_out_of_memory(error):
                 raise
             raise too_little(error) from None
+        finally:
+            _SINCE.reset(before)
 
     @classmethod
     def listed(cls) -> dict[str, FieldInfo]:

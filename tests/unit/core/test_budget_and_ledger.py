@@ -1,12 +1,14 @@
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
-from scrimp.core import interrupts, progress
-from scrimp.core.budget import Bill, Budget, Meter, resident_bytes
+from scrimp.core import budget, interrupts, progress
+from scrimp.core.budget import Bill, Budget, Meter, Moment, resident_bytes
 from scrimp.core.errors import BudgetError, Stopped
 from scrimp.core.ledger import Ledger, environment
 
@@ -19,6 +21,35 @@ def test_a_meter_counts_what_earlier_attempts_spent():
     assert meter.bill().tokens_backward == 5
     with pytest.raises(BudgetError, match="training needs about 20 s"):
         meter.require(20, "training")
+
+
+def test_a_meter_counts_from_when_the_work_was_asked_for():
+    now = Moment.now()
+    meter = Meter(Budget(time=100), since=Moment(now.wall - 30, now.cpu - 20))
+    assert 69 < meter.remaining_s() <= 70
+    assert 30 <= meter.bill().wall_s < 31 and 20 <= meter.bill().cpu_s < 21
+    with meter.part() as part:
+        assert part.elapsed_s() < 1
+
+
+def test_a_process_knows_when_it_was_started():
+    code = ("import time; time.sleep(1.0); from scrimp.core.budget import Moment; "
+            "print(Moment.now().wall - Moment.of_start().wall, Moment.of_start().cpu)")
+    before = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran, cpu = map(float, done.stdout.split())
+    assert 1.0 <= ran <= time.monotonic() - before + 0.02 and cpu == 0
+
+
+@pytest.mark.parametrize("told", ["", "1 (a) b) S 2", f"1 (python) S {f'{10**18} ' * 50}", f"1 (p) S {'0 ' * 50}"],
+                         ids=["nothing", "something else", "in the future", "hours ago"])
+def test_a_start_that_cannot_be_is_not_believed(monkeypatch, tmp_path, told):
+    (tmp_path / "stat").write_text(told)
+    monkeypatch.setattr(budget, "_OF_THIS_PROCESS", tmp_path / "stat")
+    monkeypatch.setattr(budget, "_LONGEST_START_S", 0.0)
+    before = Moment.now()
+    found = Moment.of_start()
+    assert before.wall <= found.wall <= time.monotonic() and found.cpu >= before.cpu
 
 
 def test_a_part_is_billed_by_itself_and_to_the_whole():

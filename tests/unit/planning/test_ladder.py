@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 import scrimp
 from scrimp.checkpoints.loading import resolve
 from scrimp.core import interrupts
+from scrimp.core.budget import Moment
 from scrimp.core.errors import BudgetError, GuardError, OptionError, Stopped, WorkspaceError
 from scrimp.evaluation import tasks
 from scrimp.evaluation.outcome import Outcome
@@ -22,6 +23,7 @@ from scrimp.planning.rungs import Base, TunedRung, UntouchedRung, encoder_plan
 from scrimp.reports import terminal
 from scrimp.serving import predictors, scoring
 from scrimp.tuning import trainer
+from scrimp.verbs.learn import Fit
 
 EVERY = ["untouched", "demonstrations", "word-counts", "frozen-features", "features-and-words", "tuned-encoder", "lora",
          "blend"]
@@ -68,6 +70,14 @@ def fit(tmp_path_factory, causal_folder, encoder_folder):
 def whole(fit, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     return folder, fit(labelled(30), into=folder, test=labelled(16, 100))
+
+
+def test_what_passed_before_it_began_is_billed(tmp_path, encoder_folder):
+    now, model = Moment.now(), str(encoder_folder)
+    request = Fit.parse({"data": labelled(30), "out": tmp_path / "run", "workspace": tmp_path / "space",
+                         "budget": "90s", "encoder": model, "model": model, "rungs": ["word-counts"]})
+    outcome = request.done(Moment(now.wall - 60, now.cpu))
+    assert 60 <= outcome.parts["starting"].wall_s < outcome.bill.wall_s < 90
 
 
 def test_every_rung_is_tried_judged_and_billed(whole):
