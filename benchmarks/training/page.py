@@ -14,7 +14,7 @@ of a round is not counted, and the figures are medians. Tokens are those of the 
 engine computes. Memory is the process's highest resident size over what it held with the model loaded. The roof is what
 products of 2048 x 2048 reached on this machine in that run; what is needed are the products with frozen weights, of
 tokens that rows have in common once. TRL runs unpacked and without activation checkpointing, which is its fastest here,
-unless its line says otherwise.
+unless its line says otherwise. Nothing of this was run on a GPU.
 """
 
 

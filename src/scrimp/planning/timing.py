@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pace", "Timing", "kept", "shuffled"]
 
-_CLOSING_S, _CHECKED_ROWS = 6.0, 8  # the report; rows on which what was saved is compared
+_CLOSING_S, _ENDING_S = 6.0, 2.0  # kept for the report and the end of the process; what they mostly take
+_CHECKED_ROWS = 8  # on which what was saved is compared
 _LOADING_S, _LOADING_SHARE_OF_TIME = 1.5, 0.05  # of a member of a blend; of all, as much is kept at most
 _ASKING_SHARE_OF_TIME = 0.2  # for all that the untouched model is asked, where there are controls
 _SHOWING_SHARE = 0.5  # of that, for what it is asked with rows that are shown before
@@ -432,7 +433,7 @@ class Timing:
             trained_s = min(self._wanted_s(way) * sum(trainings), left_s) if adapts else 0.0
             found[way.name] = Forecast(wall_s=needed_s + trained_s, peak_memory=pace.memory)
             rest_s += needed_s + trained_s
-        rest_s += self.closing_s if found else _CLOSING_S
+        rest_s += _ENDING_S + (self.closing_s - _CLOSING_S if found else 0.0)
         memory = max((one.peak_memory for one in found.values() if one.peak_memory), default=None)
         return {**found, WHOLE: Forecast(wall_s=self._run.meter.elapsed_s() + rest_s, peak_memory=memory)}
 
