@@ -23,15 +23,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.selection import page as selection
+from benchmarks.page import TRAINED, publish
 from benchmarks.training.curves import curves
 from benchmarks.training.engines import ENGINES
 from benchmarks.training.exactness import gradient_error
-from benchmarks.training.page import page
 from benchmarks.training.quality import quality
 from benchmarks.training.workloads import WORKLOADS
 
-PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _NO_PAIRS = ("TRL, packed", "plain PEFT")  # cannot do preference
 
 
@@ -158,7 +156,8 @@ class Report:
     def close(self) -> None:
         if self._file and self._begun:
             self._begun.replace(self._file)
-            PAGE.write_text(f"{page(self.found)}\n{selection.page()}", encoding="utf-8")
+            if self._file.resolve() == TRAINED.resolve():
+                publish()
 
     def _keep(self) -> None:
         if self._begun:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-__all__ = ["page"]
+from benchmarks.training.plot import drawing, roof_over
+from scrimp.core.workspace import atomic_write
+
+__all__ = ["page", "publish"]
+
+_DRAWING = "training.svg"
 
 _INTRODUCTION = """# Training, beside others
 
@@ -18,16 +24,26 @@ unless its line says otherwise. Nothing of this was run on a GPU.
 """
 
 
+def publish(found: dict[str, Any], docs: Path) -> str:
+    """Write the drawing into the documentation's folder, and return the page."""
+    atomic_write(docs / _DRAWING, drawing([run for run in found["runs"] if run["threads"] == 1]))
+    return page(found)
+
+
 def page(found: dict[str, Any]) -> str:
     """Markdown, from what `make bench` measured."""
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     parts = [_INTRODUCTION, f"Versions: {versions}. Largest relative error of all adapter gradients in float32, "
-             f"against padded batches: {found['max_gradient_error_fp32']:.1e}."]
+             f"against padded batches: {found['max_gradient_error_fp32']:.1e}.",
+             f"![tokens a second over TRL's, with one thread]({_DRAWING})",
+             "The broken lines are where scrimp would be if its products with frozen weights ran at the roof and "
+             "nothing else had to be done."]
     for run in found["runs"]:
         threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
         parts.append(f"## {run['workload']}, {threads}\n\n{run['what'].capitalize()}. "
                      f"Roof: {run['matmul_peak'] / 1e9:.0f} GFLOP/s. Steps timed of each engine: "
-                     f"{len(run['engines']['TRL']['seconds'])}.")
+                     f"{len(run['engines']['TRL']['seconds'])}. At the roof, with nothing but those products to do, "
+                     f"scrimp would have {roof_over(run):.1f} times TRL's tokens a second.")
         parts.append("\n".join(_table(run)))
     if "curves" in found:
         parts.append(_curves(found["curves"]))

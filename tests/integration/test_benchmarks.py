@@ -12,6 +12,7 @@ from benchmarks.training import __main__ as bench
 from benchmarks.training.curves import curves
 from benchmarks.training.exactness import gradient_error
 from benchmarks.training.page import page
+from benchmarks.training.plot import drawing
 from benchmarks.training.quality import quality
 from benchmarks.training.workloads import WORKLOADS, needed_flops, rows
 from scrimp.checkpoints.loading import load, resolve
@@ -59,13 +60,17 @@ def test_the_page_shows_what_was_measured() -> None:
     told = page({"versions": {"torch": "2"}, "max_gradient_error_fp32": 1e-6, "runs": [run], "curves": both,
                  "quality": tuned})
     assert "| scrimp | 400 | 4.0 x | 50% | 512 MiB | 0.25 |" in told and "W1, 2 threads" in told
-    assert "Steps timed of each engine: 1." in told
+    assert "Steps timed of each engine: 1." in told and "would have 8.0 times TRL's" in told
+    assert "![" in told and "(training.svg)" in told
+    assert drawing([run]).count("<rect") == 3 and "roof 8.0 x" in drawing([run]) and "4.0 x" in drawing([run])
     assert "300 steps" in told and "| fast | 3.2500 | 0.0040 | 61 |" in told
     assert "| adding | exact_match | 300 | 0.500, 0.750 | 0.500, 0.700 | +0.025 (-0.010 to +0.060) |" in told
 
 
 def test_a_benchmark_that_was_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "PAGE", tmp_path / "page.md")
+    published = list[Path]()
+    monkeypatch.setattr(bench, "TRAINED", tmp_path / "results.json")
+    monkeypatch.setattr(bench, "publish", lambda: published.append(tmp_path))
     monkeypatch.setattr(bench, "version", lambda name: "1.0")  # what is compared with need not be installed
     monkeypatch.setattr(bench, "matmul_peak", lambda threads: 1e11)
     engine = {"tokens_per_s": 400.0, "flops_per_s": 5e10, "peak_over_rest": 1 << 29, "seconds": [1.0]}
@@ -85,7 +90,7 @@ def test_a_benchmark_that_was_stopped_goes_on_where_it_was(tmp_path: Path, monke
     going_on.run("W1", 2, measure)
     going_on.close()
     assert [run["threads"] for run in json.loads(file.read_text())["runs"]] == [1, 2] and len(measured) == 2
-    assert "W1, 2 threads" in (tmp_path / "page.md").read_text()
+    assert published == [tmp_path]  # once, at the end
     assert bench.Report(file, rounds=1).found["runs"] == []  # what is finished is measured anew
 
 
